@@ -4,15 +4,20 @@
 # ///
 """The vanilla policy gradient (REINFORCE) in plain Python lists, trained on CartPole.
 
-A policy π(a|s), a softmax that is linear in the state, plays one episode with its
-weights θ. Then every action taken is made more likely, in proportion to the return G_t
-that followed it, and the next episode begins:
+The policy π(a|s) is a softmax of logits that are linear in the state. Its weights θ are
+to make the expected score of an episode, J(θ) = E[Σ_t r_t], large. The episodes that the
+policy plays itself are enough to estimate the gradient [W],
 
-    θ ← θ + lr Σ_t ∇log π(a_t|s_t) G_t,   G_t = Σ_{k≥t} γ^{k−t} r_k.
+    ∇J(θ) = E[Σ_t ∇log π(a_t|s_t) G_t],   G_t = Σ_{k≥t} r_k,
 
-The functions are the equations of the derivation, in its order. Their sources: [W]
-Williams (1992), Machine Learning 8:229–256; [SB n] Sutton & Barto (2018), Reinforcement
-Learning, 2nd ed., equation n; [NT] Nota & Thomas (2020), arXiv:1906.07073.
+so an episode is played, θ moves by lr times what stands in the brackets, and so on. In
+practice G_t is discounted, by γ^{k−t}. Every number is that of a NumPy notebook,
+github.com/diracdyson/policygrad, but for its G_t, which is wrong, and stands beside.
+
+Formulas: θ weights, z logits, p probs, u uniform, s state, a action, r reward; r_t is
+[SB]'s R_{t+1}. [W] Williams (1992), Machine Learning 8:229–256. [SB n] Sutton & Barto
+(2018), Reinforcement Learning, 2nd ed., equation n. [NT] Nota & Thomas (2020), Is the
+Policy Gradient a Gradient?, arXiv:1906.07073.
 """
 
 import argparse
@@ -34,38 +39,39 @@ from typing import Any, NamedTuple, NoReturn, TextIO
 # ------------------------------------------------------------------ the algorithm
 
 Vector = list[float]
-Matrix = list[list[float]]  # weights[i][j] leads from number i of a state to action j
-Env = Any  # a gymnasium.Env whose states are Box(n,) and whose actions are Discrete
+Matrix = list[list[float]]  # weights[i][j]: component i of the state, action j
+Env = Any  # a gymnasium.Env that observes Box(n,) and takes Discrete actions
 
 
-def dot(u: Sequence[float], v: Sequence[float]) -> float:
-    """u·v = Σ_i u_i v_i; unequal lengths are a ValueError.
-    Here and below, sums are plain loops, from left to right: sum() rounds differently
-    from Python 3.12 on.
-    >>> dot([1.0, 2.0], [3.0, 4.0])
-    11.0
-    """
+def add_up(numbers: Sequence[float]) -> float:
+    """Σ_i x_i, left to right on every Python: from 3.12 on, sum() rounds differently."""
     total = 0.0
-    for u_i, v_i in zip(u, v, strict=True):
-        total += u_i * v_i
+    for x in numbers:
+        total += x
     return total
 
 
+def dot(u: Sequence[float], v: Sequence[float]) -> float:
+    """u·v = Σ_i u_i v_i. Raises ValueError if the lengths differ.
+    >>> dot([1.0, 2.0], [3.0, 4.0])
+    11.0
+    """
+    return add_up([u_i * v_i for u_i, v_i in zip(u, v, strict=True)])
+
+
 def softmax(logits: Vector) -> Vector:
-    """p_j = exp(z_j) / Σ_k exp(z_k), for one or more logits z [SB 13.2].
+    """p_j = exp(z_j) / Σ_k exp(z_k) [SB 13.2]. Raises ValueError if there is no logit.
     >>> softmax([0.0, math.log(3.0)])
     [0.25, 0.75]
     """
-    highest = max(logits)  # cancels in the fraction; exp(710) would overflow
+    highest = max(logits)  # subtracted, it changes no fraction; but exp(710) overflows
     exps = [math.exp(z - highest) for z in logits]
-    total = 0.0
-    for e in exps:
-        total += e
+    total = add_up(exps)
     return [e / total for e in exps]
 
 
 def softmax_jacobian(probs: Vector) -> Matrix:
-    """∂p_i/∂z_j, which is the matrix diag(p) − p pᵀ.
+    """∂p_i/∂z_j = p_i δ_ij − p_i p_j: the matrix diag(p) − p pᵀ.
     >>> softmax_jacobian([0.25, 0.75])
     [[0.1875, -0.1875], [-0.1875, 0.1875]]
     """
@@ -77,7 +83,7 @@ def softmax_jacobian(probs: Vector) -> Matrix:
 
 def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
     """z = θᵀs, the logits, and π(·|s) = softmax(z), the probs of the actions [SB 13.3].
-    A state that has not one number for each row of θ is a ValueError.
+    Raises ValueError if the state is not as long as θ has rows.
     >>> policy([[1.0, 0.0], [0.0, 1.0]], [5.0, 5.0])
     ([5.0, 5.0], [0.5, 0.5])
     """
@@ -86,19 +92,21 @@ def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
 
 
 def grad_log_policy(probs: Vector, action: int, state: Vector) -> Matrix:
-    """∂log π(a|s)/∂θ_ij = s_i (∂p_a/∂z_j) / p_a, by the chain rule [SB 13.9].
+    """∂log π(a|s)/∂θ_ij = s_i · ∂p_a/∂z_j / p_a, shaped like θ: the chain rule. As the
+    fraction is δ_aj − p_j, this is [SB 13.9]. Raises ZeroDivisionError if p_a is 0.
     >>> grad_log_policy([0.25, 0.75], 0, [4.0, 8.0])
     [[3.0, -3.0], [6.0, -6.0]]
     """
-    prob = probs[action]
-    grad_logits = [d / prob for d in softmax_jacobian(probs)[action]]
-    return [[s_i * g_j for g_j in grad_logits] for s_i in state]
+    p_a = probs[action]
+    by_logits = [dp_a / p_a for dp_a in softmax_jacobian(probs)[action]]
+    return [[s_i * g_j for g_j in by_logits] for s_i in state]
 
 
 def sample_action(probs: Vector, uniform: float) -> int:
-    """The first a with Σ_{b≤a} p_b / Σ_b p_b > u, so that u ~ U[0, 1) gives a ~ p.
-    The inequality is strict: not even u = 0 gives an action of probability 0. Where no
-    a fulfils it (the probs are NaN, or u ≥ 1), that is an ArithmeticError.
+    """The first a with (p_0 + … + p_a) / Σ_b p_b > u, so that u ~ U[0, 1) gives a ~ p.
+    The division undoes the rounding of p, as in np.random.choice; the comparison is
+    strict, so that even u = 0 never gives an action of probability 0.
+    Raises ArithmeticError if there is no such a: the probs are NaN, or u ≥ 1.
     >>> sample_action([0.0, 0.25, 0.75], 0.0), sample_action([0.0, 0.25, 0.75], 0.25)
     (1, 2)
     """
@@ -110,7 +118,7 @@ def sample_action(probs: Vector, uniform: float) -> int:
 
 
 class Step(NamedTuple):
-    """What one step of an episode saw, computed and did."""
+    """Time t of an episode."""
 
     state: Vector
     logits: Vector
@@ -122,31 +130,32 @@ class Step(NamedTuple):
 
 
 def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> list[Step]:
-    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), until env says it is over.
-    The step limit is an end like any other: no reward is imagined beyond it. The seed
-    is for env.reset; None lets the environment's own random numbers run on.
-    >>> import gymnasium  # random_stream(1) draws 0.42, 0.72, 0.00, 0.30, ...
-    >>> env, undecided = gymnasium.make("CartPole-v1"), [[0.0, 0.0]] * 4
-    >>> [step.action for step in rollout(env, undecided, random_stream(1), 1)][:4]
-    [0, 1, 0, 0]
+    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), to its end. The step limit
+    (truncated) is an end, too: nothing is added for what might have followed.
+    The seed is for env.reset; None continues the environment's own stream.
+    >>> import gymnasium
+    >>> env, zeros = gymnasium.make("CartPole-v1"), [[0.0, 0.0]] * 4
+    >>> steps = rollout(env, zeros, random_stream(1), seed=1)
+    >>> [(round(step.uniform, 2), step.action) for step in steps[:4]]
+    [(0.42, 0), (0.72, 1), (0.0, 0), (0.3, 0)]
     """
-    first_action = int(env.action_space.start)  # 0, but for a Discrete(n, start=...)
+    offset = int(env.action_space.start)  # 0, except in a Discrete(n, start=offset)
     steps, done = [], False
     observation, _ = env.reset(seed=seed)
     while not done:
-        state = observation.tolist()
+        state = observation.tolist()  # from NumPy's float32 to floats, exactly
         logits, probs = policy(weights, state)
         uniform = rng.random()
         action = sample_action(probs, uniform)
-        observation, reward, terminated, truncated, _ = env.step(first_action + action)
         grad = grad_log_policy(probs, action, state)
+        observation, reward, terminated, truncated, _ = env.step(offset + action)
         steps.append(Step(state, logits, probs, uniform, action, float(reward), grad))
         done = terminated or truncated
     return steps
 
 
 def discounted_returns(rewards: Vector, gamma: float) -> Vector:
-    """G_t = Σ_{k≥t} γ^{k−t} r_k for each t, as G_t = r_t + γ G_{t+1} [SB 3.9].
+    """G_t = Σ_{k≥t} γ^{k−t} r_k for every t, by G_t = r_t + γ G_{t+1} [SB 3.8, 3.9].
     >>> discounted_returns([1.0, 1.0, 1.0], 0.9)
     [2.71, 1.9, 1.0]
     """
@@ -158,7 +167,8 @@ def discounted_returns(rewards: Vector, gamma: float) -> Vector:
 
 
 def notebook_returns(rewards: Vector, gamma: float) -> Vector:
-    """Σ_{k≥t} r_k γ^{r_k} for each t: the notebook's slip, γ raised to the reward.
+    """Σ_{k≥t} r_k γ^{r_k} for every t: the notebook's slip, γ raised to the reward.
+    Raises ZeroDivisionError if γ is 0 and a reward is negative.
     >>> notebook_returns([1.0, 1.0, 1.0], 0.9)
     [2.7, 1.8, 0.9]
     """
@@ -166,10 +176,11 @@ def notebook_returns(rewards: Vector, gamma: float) -> Vector:
 
 
 def update(weights: Matrix, grad: Matrix, return_t: float, lr: float) -> None:
-    """θ_ij ← θ_ij + lr ∂log π(a_t|s_t)/∂θ_ij G_t, in place: one ascent [W; SB 13.8].
-    The algorithm in [SB]'s §13.3 has a factor γ^t here. Without it, as in common use,
-    late steps count as much as early ones; but for γ < 1 the sum over an episode is then,
-    in expectation, not the gradient of the discounted objective E[G_0] [NT].
+    """θ_ij ← θ_ij + lr · ∂log π(a_t|s_t)/∂θ_ij · G_t, in place: the ascent of one step
+    [W; SB 13.8]. The algorithm of [SB] §13.3 multiplies by γ^t as well. Without it, as
+    in common use, late steps are not discounted a second time, but for γ < 1 the
+    expected update is not the gradient of the discounted objective E[G_0], nor of any
+    other function [NT].
     >>> weights = [[0.0, 0.0], [1.0, 1.0]]
     >>> update(weights, [[3.0, -3.0], [6.0, -6.0]], return_t=2.0, lr=0.5)
     >>> weights
@@ -181,9 +192,9 @@ def update(weights: Matrix, grad: Matrix, return_t: float, lr: float) -> None:
 
 
 def random_stream(seed: int) -> Random:
-    """A stream whose random() is np.random.rand() after np.random.seed(seed).
-    It is a Mersenne Twister begun by Knuth's initialiser (TAOCP 2, 3rd ed., p. 106),
-    x_0 = seed < 2³², x_i = 1812433253 (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i mod 2³².
+    """np.random.seed(seed): random() of this stream draws what np.random.rand() draws.
+    It is a Mersenne Twister, begun as in Knuth (TAOCP 2, 3rd ed., p. 106): x_0 = seed,
+    x_i = (1812433253 · (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i) mod 2³², where 0 ≤ seed < 2³².
     >>> random_stream(1).random()
     0.417022004702574
     """
@@ -191,23 +202,23 @@ def random_stream(seed: int) -> Random:
     for i in range(1, 624):
         xs.append((1812433253 * (xs[-1] ^ (xs[-1] >> 30)) + i) % 2**32)
     rng = Random()
-    rng.setstate((3, (*xs, 624), None))  # version 3; 624 of the 624 x used up
+    rng.setstate((3, (*xs, 624), None))  # format 3; at 624, the first draw makes new xs
     return rng
 
 
 def initial_weights(rng: Random, env: Env) -> Matrix:
-    """θ_ij ~ U[0, 1), drawn row by row: a row per observation, a column per action."""
+    """θ_ij ~ U[0, 1), row by row. The sizes are those of the environment's spaces."""
     rows, columns = env.observation_space.shape[0], env.action_space.n
     return [[rng.random() for _ in range(columns)] for _ in range(rows)]
 
 
 class Episode(NamedTuple):
-    """What one episode was, and what was learnt from it."""
+    """All of an episode, and the weights after its update."""
 
     steps: list[Step]
-    returns: Vector  # G_t, one per step
+    returns: Vector  # G_t of each step
     score: float  # Σ_t r_t
-    weights: Matrix  # after the update
+    weights: Matrix
 
 
 def train(
@@ -218,9 +229,9 @@ def train(
     seed: int,
     compute_returns: Callable[[Vector, float], Vector] = discounted_returns,
 ) -> Iterator[Episode]:
-    """θ ← θ + lr Σ_t ∇log π(a_t|s_t) G_t, episode by episode: play, look back, climb.
-    All gradients of an episode are taken at the weights that it was played with. If lr
-    is so large that the weights do not stay finite, that is an ArithmeticError.
+    """θ ← θ + lr Σ_t ∇log π(a_t|s_t) G_t, once an episode; yields each episode.
+    All its gradients are taken at the θ that it was played with. One stream draws the
+    first weights, then the actions. Raises ArithmeticError if θ does not stay finite.
     >>> import gymnasium
     >>> env = gymnasium.make("CartPole-v1")
     >>> [e.score for e in train(env, episodes=3, lr=2.5e-5, gamma=0.99, seed=1)]
@@ -232,14 +243,12 @@ def train(
         steps = rollout(env, weights, rng, seed if number == 0 else None)
         rewards = [step.reward for step in steps]
         returns = compute_returns(rewards, gamma)
-        score = 0.0
         for step, return_t in zip(steps, returns):
             update(weights, step.grad_log_policy, return_t, lr)
-            score += step.reward
         if not all(math.isfinite(weight) for row in weights for weight in row):
             raise ArithmeticError(f"weights no longer finite; lower the lr of {lr}")
-        copy = [row[:] for row in weights]  # they themselves go on changing, in place
-        yield Episode(steps, returns, score, copy)
+        copy = [row[:] for row in weights]  # the next update changes weights in place
+        yield Episode(steps, returns, add_up(rewards), copy)
 
 
 # ------------------------------------------------------------------ the program
@@ -264,18 +273,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     about = "Train a softmax policy with REINFORCE, or watch a trained one play."
     parser = argparse.ArgumentParser("vpg.py", description=about)
     parser.error = fail  # type: ignore[method-assign]
-    flag, default = parser.add_argument, " (default: %(default)s)"
-    flag("--env", help="a gymnasium id (default: CartPole-v0, or as in --watch FILE)")
-    flag("--episodes", type=int, default=20_000, help="1 or more" + default)
-    flag("--lr", type=float, default=2.5e-5, help="learning rate" + default)
-    flag("--gamma", type=float, default=0.99, help="discount, 0 to 1" + default)
-    flag("--seed", type=int, default=1, help="0 to 4294967295" + default)
-    flag("--returns", default="discounted", choices=RETURNS, help="G_t" + default)
-    flag("--scores", metavar="FILE", help="write a score a line; - is stdout")
-    flag("--trace", metavar="FILE", help="write every step as JSON; - is stdout")
-    flag("--save", metavar="FILE", help="write the weights when training ends")
-    shown = "play the weights of FILE, or without it the notebook's, in a window"
-    flag("--watch", metavar="FILE", nargs="?", const="", help=shown)
+    add, default = parser.add_argument, " (default: %(default)s)"
+    add("--env", help="a gymnasium id (default: CartPole-v0, or the watched FILE's)")
+    add("--episodes", type=int, default=20_000, help="to play, 1 or more" + default)
+    add("--lr", type=float, default=2.5e-5, help="learning rate" + default)
+    add("--gamma", type=float, default=0.99, help="discount, 0 to 1" + default)
+    add("--seed", type=int, default=1, help="0 to 4294967295" + default)
+    returns = "the right ones, or with the notebook's slip" + default
+    add("--returns", default="discounted", choices=RETURNS, help=returns)
+    add("--scores", metavar="FILE", help="write one score a line; - is stdout")
+    add("--trace", metavar="FILE", help="write every step as JSON; - is stdout")
+    add("--save", metavar="FILE", help="write the weights when training ends")
+    watch = "don't train: play FILE's weights, or the notebook's, in a window"
+    add("--watch", metavar="FILE", nargs="?", const="", help=watch)
     args = parser.parse_args(argv)
     for name, ok, allowed in (
         ("episodes", args.episodes >= 1, "1 or more"),
@@ -289,23 +299,41 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def make_env(name: str, render_mode: str | None = None) -> Env:
-    """An environment that train can play; only here is gymnasium imported."""
+    """An environment that train can play. Only here is gymnasium imported."""
     try:
         import gymnasium
     except ModuleNotFoundError:
         fail("gymnasium is not installed; try: python -m pip install gymnasium")
-    # v0 is v1 cut at 200 steps: not outdated, but what the notebook played.
+    # It is v1, cut at the notebook's 200 steps; no reason to go to v1.
     notice = ".*CartPole-v0 is out of date"
     warnings.filterwarnings("ignore", notice, DeprecationWarning)
     try:
         env = gymnasium.make(name, render_mode=render_mode)
     except (gymnasium.error.Error, ImportError) as error:
         fail(f"--env {name}: {error} (allowed: an id that gymnasium knows)")
-    state, action = env.observation_space, env.action_space
-    vector = isinstance(state, gymnasium.spaces.Box) and len(state.shape) == 1
-    if not vector or not isinstance(action, gymnasium.spaces.Discrete):
-        fail(f"--env {name}: {state}, {action}; allowed: Box of shape (n,), Discrete")
+    observed, taken = env.observation_space, env.action_space
+    vector = isinstance(observed, gymnasium.spaces.Box) and len(observed.shape) == 1
+    if not vector or not isinstance(taken, gymnasium.spaces.Discrete):
+        fail(f"--env {name}: {observed}, {taken}; allowed: Box of shape (n,), Discrete")
     return env
+
+
+def stops_of(env: Env) -> list[int]:
+    """The exit statuses of what stops the program, the first one first. Ctrl-C and
+    SIGTERM add theirs, and end the episode in which they come.
+    """
+    stops: list[int] = []
+
+    def interrupted(action: int) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def stop(signum: int, frame: object) -> None:
+        stops.append(128 + signum)
+        env.step = interrupted
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    return stops
 
 
 def opened(path: str | None) -> TextIO:
@@ -317,15 +345,15 @@ def opened(path: str | None) -> TextIO:
 
 
 def put(file: TextIO, text: str, stops: list[int]) -> bool:
-    """Write at once. A full disk, or a reader that has left, stops the run."""
+    """Write at once. That the disk is full, or the reader gone, goes into stops."""
     try:
         file.write(text)
         file.flush()
     except OSError as error:
-        # What the buffer holds, and all that follows, now goes nowhere.
+        # Python would try again at exit, and fail again: let it write to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
         if isinstance(error, BrokenPipeError):
-            stops.append(141)  # as the shell counts it
+            stops.append(128 + signal.SIGPIPE)
         else:
             print(f"vpg.py: {file.name}: {error.strerror}", file=sys.stderr)
             stops.append(1)
@@ -333,66 +361,69 @@ def put(file: TextIO, text: str, stops: list[int]) -> bool:
     return True
 
 
-def score_text(score: float) -> str:
-    """The score to the last digit, on a line; without .0 where it is whole."""
+def score_line(score: float) -> str:
+    """The score, to the last digit, and without .0 if it is whole."""
     return repr(score).removesuffix(".0") + "\n"
 
 
-def trace_text(number: int, episode: Episode) -> str:
-    """JSON Lines: each step as the algorithm recorded it, then what came of them."""
+def trace_lines(number: int, episode: Episode) -> str:
+    """A line of JSON for each step as it was recorded, and one for what came of them."""
+    steps, returns, score, weights = episode
     lines: list[dict[str, Any]] = [
         {"episode": number, "step": t, **step._asdict(), "return": return_t}
-        for t, (step, return_t) in enumerate(zip(episode.steps, episode.returns))
+        for t, (step, return_t) in enumerate(zip(steps, returns))
     ]
-    end = {"score": episode.score, "weights": episode.weights}
-    lines.append({"episode": number, **end})
+    lines.append({"episode": number, "score": score, "weights": weights})
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def drawn(
     episodes: Iterator[Episode], total: int, spec: Any, out: TextIO, stops: list[int]
 ) -> Iterator[tuple[Episode, float]]:
-    """Pass on each episode, and the mean of the last 100; draw the curve meanwhile."""
-    bar = "█" if "█".encode(out.encoding, "ignore") else "#"
+    """Each episode, and the mean of the last 100; draws the curve as they go by."""
     limit, threshold = spec.max_episode_steps, spec.reward_threshold
+    bar = "█" if "█".encode(out.encoding, "ignore") else "#"
     last: deque[float] = deque(maxlen=100)
-    start = shown = time.monotonic()
     row_start, row_score = 0, 0.0
+    start = refreshed = time.monotonic()
     for done, episode in enumerate(episodes, 1):
         last.append(episode.score)
         mean = fmean(last)
         row_score += episode.score
-        row = 20 * done // total > 20 * (done - 1) // total  # every 5 %
-        if sys.stderr.isatty() and (row or time.monotonic() > shown + 0.1):
-            shown = time.monotonic()
-            left = (shown - start) / done * (total - done)
-            live = "" if row else f"episode {done}, mean {mean:.2f}, {left:.0f} s left"
-            put(sys.stderr, f"\r{live:60}\r", stops)
-        if row:
+        row_due = 20 * done // total > 20 * (done - 1) // total  # every 5 %
+        now = time.monotonic()
+        if sys.stderr.isatty() and (row_due or now > refreshed + 0.1):
+            left = (now - start) / done * (total - done)
+            live = f"episode {done}, mean {mean:.2f}, {left:.0f} s left"
+            put(sys.stderr, f"\r{'' if row_due else live:60}\r", stops)
+            refreshed = now
+        if row_due:
             score = row_score / (done - row_start)
             width = round(50 * score / limit) if limit else 0
             put(out, f"{done:7}  {score:10.2f}  {bar * width}\n", stops)
             row_start, row_score = done, 0.0
         if threshold is not None and done >= 100 and mean >= threshold:
             put(out, f"solved at episode {done}\n", stops)
-            threshold = None  # once is enough
+            threshold = None
         yield episode, mean
 
 
-def learn(args: argparse.Namespace, stops: list[int]) -> int:
+def learn(args: argparse.Namespace) -> int:
     """Train to the end, or until something stops it, and report; exit status."""
-    args.env = "CartPole-v0" if args.env is None else args.env
-    env = make_env(args.env)
+    name = "CartPole-v0" if args.env is None else args.env
+    env = make_env(name)
+    stops = stops_of(env)
     scores, trace = opened(args.scores), opened(args.trace)
-    # --save replaces its file in one step, at the end; but a device can't be replaced.
-    device = args.save and os.path.exists(args.save) and not os.path.isfile(args.save)
-    temporary = args.save and not device and f"{os.path.realpath(args.save)}.tmp"
+    # --save replaces its file in one step; a device is not replaced but written to.
+    temporary = None
+    if args.save and (os.path.isfile(args.save) or not os.path.exists(args.save)):
+        temporary = os.path.realpath(args.save) + ".tmp"
     saved = opened(temporary or args.save)
     out = sys.stderr if "-" in (args.scores, args.trace) else sys.stdout
-    names = ("env", "seed", "lr", "gamma", "returns")
-    settings = {name: getattr(args, name) for name in names}
-    weights = initial_weights(random_stream(args.seed), env)
-    shown = ", ".join(f"{name} {value}" for name, value in settings.items())
+    args.env = name
+    settings = {k: vars(args)[k] for k in ("env", "seed", "lr", "gamma", "returns")}
+    weights = initial_weights(random_stream(args.seed), env)  # as train will draw them
+    shown = ", ".join(f"{key} {value}" for key, value in settings.items())
     put(out, f"{args.episodes} episodes: {shown}\n\nepisode  mean score\n", stops)
     first = {"vpg_trace": 1, **settings, "weights": weights}
     put(trace, json.dumps(first) + "\n", stops)
@@ -401,16 +432,18 @@ def learn(args: argparse.Namespace, stops: list[int]) -> int:
     episodes = train(env, args.episodes, args.lr, args.gamma, args.seed, returns)
     try:
         for episode, mean in drawn(episodes, args.episodes, env.spec, out, stops):
-            put(scores, score_text(episode.score), stops)
+            put(scores, score_line(episode.score), stops)
             if args.trace:
-                put(trace, trace_text(done, episode), stops)
+                put(trace, trace_lines(done, episode), stops)
             done, steps, weights = done + 1, steps + len(episode.steps), episode.weights
             if stops:
                 break
+    except KeyboardInterrupt:
+        pass
     except ArithmeticError as error:
         print(f"vpg.py: episode {done + 1}: {error}", file=sys.stderr)
         stops.append(1)
-    seconds = time.monotonic() - start
+    seconds = max(time.monotonic() - start, 1e-9)
     report = f"{steps} steps, {steps / seconds:.0f} per second\n{json.dumps(weights)}\n"
     if done:
         report = f"mean of the last {min(done, 100)}: {mean:.2f}\n{report}"
@@ -424,7 +457,7 @@ def learn(args: argparse.Namespace, stops: list[int]) -> int:
     return stops[0] if stops else 0
 
 
-def watch(args: argparse.Namespace, stops: list[int]) -> int:
+def watch(args: argparse.Namespace) -> int:
     """Play weights in gymnasium's window, until it is closed; exit status."""
     saved: Any = {"weights": NOTEBOOK_WEIGHTS}
     try:
@@ -437,20 +470,23 @@ def watch(args: argparse.Namespace, stops: list[int]) -> int:
     name = str(saved.get("env", "CartPole-v0")) if args.env is None else args.env
     env = make_env(name, "human")
     rows, columns = env.observation_space.shape[0], int(env.action_space.n)
+    weights = saved.get("weights")
     try:
-        weights = saved["weights"]
-        sound = [[abs(w) <= sys.float_info.max for w in row] for row in weights]
-    except (TypeError, KeyError):
-        sound = []
-    if sound != [[True] * columns] * rows:
-        fail(f"--watch {args.watch}: allowed: {rows} × {columns} finite weights")
+        finite = [[math.isfinite(w) for w in row] for row in weights]
+    except (TypeError, OverflowError):
+        finite = []
+    if finite != [[True] * columns] * rows:
+        source = args.watch or "(the notebook's)"
+        fail(
+            f"--watch {source}: allowed: {rows} × {columns} finite weights, for {name}"
+        )
     if importlib.util.find_spec("pygame") is None:
         fail('--watch needs pygame: pip install "gymnasium[classic-control]"')
-    step, rng = env.step, random_stream(args.seed)
+    step, rng, stops = env.step, random_stream(args.seed), stops_of(env)
 
     def step_while_open(action: int) -> Any:
-        pygame: Any = sys.modules["pygame"]  # imported by gymnasium, with the window
-        if stops or pygame.event.peek(pygame.QUIT):
+        pygame: Any = sys.modules["pygame"]  # gymnasium imports it with the window
+        if pygame.event.peek(pygame.QUIT):
             raise KeyboardInterrupt
         return step(action)
 
@@ -458,10 +494,12 @@ def watch(args: argparse.Namespace, stops: list[int]) -> int:
     try:
         for number in range(args.episodes):
             steps = rollout(env, weights, rng, args.seed if number == 0 else None)
-            put(sys.stdout, score_text(math.fsum(step.reward for step in steps)), stops)
+            put(sys.stdout, score_line(add_up([s.reward for s in steps])), stops)
+            if stops:
+                break
     except KeyboardInterrupt:
         pass
-    except RuntimeError as error:
+    except RuntimeError as error:  # pygame's: there is no screen
         fail(f"--watch: {error}")
     return stops[0] if stops else 0
 
@@ -469,10 +507,7 @@ def watch(args: argparse.Namespace, stops: list[int]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; exit status."""
     args = parse(argv)
-    stops: list[int] = []  # the exit statuses of all that has stopped the program
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: stops.append(128 + number))
-    return learn(args, stops) if args.watch is None else watch(args, stops)
+    return learn(args) if args.watch is None else watch(args)
 
 
 if __name__ == "__main__":

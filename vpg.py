@@ -298,7 +298,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def make_env(name: str, render_mode: str | None = None) -> Env:
+def make_env(name: str, **options: Any) -> Env:
     """An environment that train can play. Only here is gymnasium imported."""
     try:
         import gymnasium
@@ -308,8 +308,8 @@ def make_env(name: str, render_mode: str | None = None) -> Env:
     notice = ".*CartPole-v0 is out of date"
     warnings.filterwarnings("ignore", notice, DeprecationWarning)
     try:
-        env = gymnasium.make(name, render_mode=render_mode)
-    except (gymnasium.error.Error, ImportError) as error:
+        env = gymnasium.make(name, **options)
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
         fail(f"--env {name}: {error} (allowed: an id that gymnasium knows)")
     observed, taken = env.observation_space, env.action_space
     vector = isinstance(observed, gymnasium.spaces.Box) and len(observed.shape) == 1
@@ -318,34 +318,30 @@ def make_env(name: str, render_mode: str | None = None) -> Env:
     return env
 
 
-def stops_of(env: Env) -> list[int]:
-    """The exit statuses of what stops the program, the first one first. Ctrl-C and
-    SIGTERM add theirs, and end the episode in which they come.
-    """
-    stops: list[int] = []
+def end_if(stopped: Callable[[], object], env: Env) -> None:
+    """Let the next env.step raise KeyboardInterrupt once stopped() is true."""
+    step = env.step
 
-    def interrupted(action: int) -> NoReturn:
-        raise KeyboardInterrupt
+    def step_or_end(action: int) -> Any:
+        if stopped():
+            raise KeyboardInterrupt
+        return step(action)
 
-    def stop(signum: int, frame: object) -> None:
-        stops.append(128 + signum)
-        env.step = interrupted
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-    return stops
+    env.step = step_or_end
 
 
-def opened(path: str | None) -> TextIO:
-    """The file to write to: stdout for -, nowhere for None."""
+def opened(path: str | None) -> TextIO | None:
+    """The file to write to; stdout for -."""
     try:
-        return sys.stdout if path == "-" else open(path or os.devnull, "w")
+        return sys.stdout if path == "-" else open(path, "w") if path else None
     except OSError as error:
         fail(f"{path}: {error.strerror}")
 
 
-def put(file: TextIO, text: str, stops: list[int]) -> bool:
+def put(file: TextIO | None, text: str, stops: list[int]) -> bool:
     """Write at once. That the disk is full, or the reader gone, goes into stops."""
+    if file is None:
+        return False
     try:
         file.write(text)
         file.flush()
@@ -408,11 +404,11 @@ def drawn(
         yield episode, mean
 
 
-def learn(args: argparse.Namespace) -> int:
+def learn(args: argparse.Namespace, stops: list[int]) -> int:
     """Train to the end, or until something stops it, and report; exit status."""
     name = "CartPole-v0" if args.env is None else args.env
     env = make_env(name)
-    stops = stops_of(env)
+    end_if(lambda: stops, env)
     scores, trace = opened(args.scores), opened(args.trace)
     # --save replaces its file in one step; a device is not replaced but written to.
     temporary = None
@@ -433,7 +429,7 @@ def learn(args: argparse.Namespace) -> int:
     try:
         for episode, mean in drawn(episodes, args.episodes, env.spec, out, stops):
             put(scores, score_line(episode.score), stops)
-            if args.trace:
+            if trace:
                 put(trace, trace_lines(done, episode), stops)
             done, steps, weights = done + 1, steps + len(episode.steps), episode.weights
             if stops:
@@ -449,7 +445,8 @@ def learn(args: argparse.Namespace) -> int:
         report = f"mean of the last {min(done, 100)}: {mean:.2f}\n{report}"
     put(out, "\n" + report, stops)
     kept = {"weights": weights, "episodes": done, **settings}
-    if put(saved, json.dumps(kept) + "\n", stops) and temporary:
+    complete = put(saved, json.dumps(kept) + "\n", stops)
+    if saved and temporary and complete:
         os.fsync(saved.fileno())
         os.replace(temporary, os.path.realpath(args.save))
     elif temporary:
@@ -457,7 +454,7 @@ def learn(args: argparse.Namespace) -> int:
     return stops[0] if stops else 0
 
 
-def watch(args: argparse.Namespace) -> int:
+def watch(args: argparse.Namespace, stops: list[int]) -> int:
     """Play weights in gymnasium's window, until it is closed; exit status."""
     saved: Any = {"weights": NOTEBOOK_WEIGHTS}
     try:
@@ -468,7 +465,7 @@ def watch(args: argparse.Namespace) -> int:
         fail(f"--watch {args.watch}: {error}")
     saved = saved if isinstance(saved, dict) else {}
     name = str(saved.get("env", "CartPole-v0")) if args.env is None else args.env
-    env = make_env(name, "human")
+    env = make_env(name, render_mode="human")
     rows, columns = env.observation_space.shape[0], int(env.action_space.n)
     weights = saved.get("weights")
     try:
@@ -482,15 +479,14 @@ def watch(args: argparse.Namespace) -> int:
         )
     if importlib.util.find_spec("pygame") is None:
         fail('--watch needs pygame: pip install "gymnasium[classic-control]"')
-    step, rng, stops = env.step, random_stream(args.seed), stops_of(env)
+    os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"  # else it greets on stdout
 
-    def step_while_open(action: int) -> Any:
-        pygame: Any = sys.modules["pygame"]  # gymnasium imports it with the window
-        if pygame.event.peek(pygame.QUIT):
-            raise KeyboardInterrupt
-        return step(action)
+    def closed() -> bool:
+        pygame: Any = sys.modules["pygame"]  # imported by gymnasium, for the window
+        return bool(pygame.event.peek(pygame.QUIT))
 
-    env.step = step_while_open
+    end_if(lambda: stops or closed(), env)
+    rng = random_stream(args.seed)
     try:
         for number in range(args.episodes):
             steps = rollout(env, weights, rng, args.seed if number == 0 else None)
@@ -507,7 +503,12 @@ def watch(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; exit status."""
     args = parse(argv)
-    return learn(args) if args.watch is None else watch(args)
+    stops: list[
+        int
+    ] = []  # the exit statuses of what stops the program, first one first
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda signum, frame: stops.append(128 + signum))
+    return learn(args, stops) if args.watch is None else watch(args, stops)
 
 
 if __name__ == "__main__":

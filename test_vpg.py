@@ -1931,7 +1931,7 @@ class TestWatch(TemporaryFile):
         refused("--watch", str(self.file))
         refused("--watch", str(HERE))
         line = refused("--watch", "--env", "Acrobot-v1")
-        self.assertIn("6 × 3 finite weights, for Acrobot-v1", line)
+        self.assertIn("without FILE: allowed: for Acrobot-v1, 6 × 3 finite", line)
 
     def test_a_missing_pygame_is_told_with_the_cure(self) -> None:
         with mock.patch.dict(sys.modules, {"pygame": None}):

@@ -304,7 +304,7 @@ def make_env(name: str, **options: Any) -> Env:
         import gymnasium
     except ModuleNotFoundError:
         fail("gymnasium is not installed; try: python -m pip install gymnasium")
-    # It is v1, cut at the notebook's 200 steps; no reason to go to v1.
+    # v0 is v1 cut at 200 steps. The notebook has 200, so this is not out of date.
     notice = ".*CartPole-v0 is out of date"
     warnings.filterwarnings("ignore", notice, DeprecationWarning)
     try:
@@ -319,7 +319,7 @@ def make_env(name: str, **options: Any) -> Env:
 
 
 def end_if(stopped: Callable[[], object], env: Env) -> None:
-    """Let the next env.step raise KeyboardInterrupt once stopped() is true."""
+    """Once stopped() is true, end the episode: env.step raises KeyboardInterrupt."""
     step = env.step
 
     def step_or_end(action: int) -> Any:
@@ -349,7 +349,7 @@ def put(file: TextIO | None, text: str, stops: list[int]) -> bool:
         # Python would try again at exit, and fail again: let it write to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
         if isinstance(error, BrokenPipeError):
-            stops.append(128 + signal.SIGPIPE)
+            stops.append(141)  # 128 + SIGPIPE
         else:
             print(f"vpg.py: {file.name}: {error.strerror}", file=sys.stderr)
             stops.append(1)
@@ -406,8 +406,9 @@ def drawn(
 
 def learn(args: argparse.Namespace, stops: list[int]) -> int:
     """Train to the end, or until something stops it, and report; exit status."""
-    name = "CartPole-v0" if args.env is None else args.env
-    env = make_env(name)
+    if args.env is None:
+        args.env = "CartPole-v0"
+    env = make_env(args.env)
     end_if(lambda: stops, env)
     scores, trace = opened(args.scores), opened(args.trace)
     # --save replaces its file in one step; a device is not replaced but written to.
@@ -416,11 +417,10 @@ def learn(args: argparse.Namespace, stops: list[int]) -> int:
         temporary = os.path.realpath(args.save) + ".tmp"
     saved = opened(temporary or args.save)
     out = sys.stderr if "-" in (args.scores, args.trace) else sys.stdout
-    args.env = name
     settings = {k: vars(args)[k] for k in ("env", "seed", "lr", "gamma", "returns")}
     weights = initial_weights(random_stream(args.seed), env)  # as train will draw them
-    shown = ", ".join(f"{key} {value}" for key, value in settings.items())
-    put(out, f"{args.episodes} episodes: {shown}\n\nepisode  mean score\n", stops)
+    what = ", ".join(f"{key} {value}" for key, value in settings.items())
+    put(out, f"{args.episodes} episodes: {what}\n\nepisode  mean score\n", stops)
     first = {"vpg_trace": 1, **settings, "weights": weights}
     put(trace, json.dumps(first) + "\n", stops)
     done, steps, mean, start = 0, 0, 0.0, time.monotonic()
@@ -473,10 +473,8 @@ def watch(args: argparse.Namespace, stops: list[int]) -> int:
     except (TypeError, OverflowError):
         finite = []
     if finite != [[True] * columns] * rows:
-        source = args.watch or "(the notebook's)"
-        fail(
-            f"--watch {source}: allowed: {rows} × {columns} finite weights, for {name}"
-        )
+        allowed = f"for {name}, {rows} × {columns} finite weights"
+        fail(f"--watch {args.watch or 'without FILE'}: allowed: {allowed}")
     if importlib.util.find_spec("pygame") is None:
         fail('--watch needs pygame: pip install "gymnasium[classic-control]"')
     os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"  # else it greets on stdout
@@ -503,9 +501,7 @@ def watch(args: argparse.Namespace, stops: list[int]) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; exit status."""
     args = parse(argv)
-    stops: list[
-        int
-    ] = []  # the exit statuses of what stops the program, first one first
+    stops: list[int] = []  # exit statuses, of whatever has stopped the program
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda signum, frame: stops.append(128 + signum))
     return learn(args, stops) if args.watch is None else watch(args, stops)

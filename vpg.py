@@ -2,19 +2,19 @@
 # requires-python = ">=3.10"
 # dependencies = ["gymnasium>=0.29"]
 # ///
-"""The vanilla policy gradient (REINFORCE) in plain Python lists, trained on CartPole.
+"""REINFORCE, the vanilla policy gradient, in plain Python lists; learns CartPole.
 
 The policy π(a|s) is a softmax of logits that are linear in the state. Its weights θ are
-to make the expected score of an episode, J(θ) = E[Σ_t r_t], large. The episodes that the
-policy plays itself are enough to estimate the gradient [W],
+trained to maximise an episode's expected score, J(θ) = E[Σ_t r_t]. The policy's own
+episodes suffice to estimate the gradient of J [W; SB §13.3],
 
-    ∇J(θ) = E[Σ_t ∇log π(a_t|s_t) G_t],   G_t = Σ_{k≥t} r_k,
+    ∇J(θ) = E[Σ_t G_t ∇log π(a_t|s_t)],   G_t = Σ_{k≥t} r_k,
 
-so an episode is played, θ moves by lr times what stands in the brackets, and so on. In
-practice G_t is discounted, by γ^{k−t}. Every number is that of a NumPy notebook,
-github.com/diracdyson/policygrad, but for its G_t, which is wrong, and stands beside.
+so after each episode θ moves by lr times the sum in the brackets. The code discounts
+r_k in G_t by γ^{k−t}; update says what that means for J. Method and settings are those of
+a NumPy notebook, github.com/diracdyson/policygrad; its wrong G_t is notebook_returns.
 
-Formulas: θ weights, z logits, p probs, u uniform, s state, a action, r reward; r_t is
+Symbols: θ weights, z logits, p probs, u uniform, s state, a action, r reward; r_t is
 [SB]'s R_{t+1}. [W] Williams (1992), Machine Learning 8:229–256. [SB n] Sutton & Barto
 (2018), Reinforcement Learning, 2nd ed., equation n. [NT] Nota & Thomas (2020), Is the
 Policy Gradient a Gradient?, arXiv:1906.07073.
@@ -40,11 +40,13 @@ from typing import Any, NamedTuple, NoReturn, TextIO
 
 Vector = list[float]
 Matrix = list[list[float]]  # weights[i][j]: component i of the state, action j
-Env = Any  # a gymnasium.Env that observes Box(n,) and takes Discrete actions
+Env = Any  # a gymnasium.Env with Box(n,) observations, Discrete actions
+
+EPISODES, LR, GAMMA, SEED = 20_000, 2.5e-5, 0.99, 1  # the notebook's
 
 
 def add_up(numbers: Sequence[float]) -> float:
-    """Σ_i x_i, left to right on every Python: from 3.12 on, sum() rounds differently."""
+    """Σ_i x_i, left to right in every version: since 3.12, sum() rounds differently."""
     total = 0.0
     for x in numbers:
         total += x
@@ -56,7 +58,12 @@ def dot(u: Sequence[float], v: Sequence[float]) -> float:
     >>> dot([1.0, 2.0], [3.0, 4.0])
     11.0
     """
-    return add_up([u_i * v_i for u_i, v_i in zip(u, v, strict=True)])
+    if len(u) != len(v):
+        raise ValueError(f"dot of {len(u)} and {len(v)} numbers; allowed: equally many")
+    total = 0.0
+    for i, u_i in enumerate(u):
+        total += u_i * v[i]
+    return total
 
 
 def softmax(logits: Vector) -> Vector:
@@ -64,7 +71,7 @@ def softmax(logits: Vector) -> Vector:
     >>> softmax([0.0, math.log(3.0)])
     [0.25, 0.75]
     """
-    highest = max(logits)  # subtracted, it changes no fraction; but exp(710) overflows
+    highest = max(logits)  # cancels in every p_j; without it, exp(710) would overflow
     exps = [math.exp(z - highest) for z in logits]
     total = add_up(exps)
     return [e / total for e in exps]
@@ -82,8 +89,8 @@ def softmax_jacobian(probs: Vector) -> Matrix:
 
 
 def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
-    """z = θᵀs, the logits, and π(·|s) = softmax(z), the probs of the actions [SB 13.3].
-    Raises ValueError if the state is not as long as θ has rows.
+    """z = θᵀs [SB 13.3], the logits, and π(·|s) = softmax(z), the probs of the actions.
+    Raises ValueError unless the state has one entry per row of θ.
     >>> policy([[1.0, 0.0], [0.0, 1.0]], [5.0, 5.0])
     ([5.0, 5.0], [0.5, 0.5])
     """
@@ -92,8 +99,8 @@ def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
 
 
 def grad_log_policy(probs: Vector, action: int, state: Vector) -> Matrix:
-    """∂log π(a|s)/∂θ_ij = s_i · ∂p_a/∂z_j / p_a, shaped like θ: the chain rule. As the
-    fraction is δ_aj − p_j, this is [SB 13.9]. Raises ZeroDivisionError if p_a is 0.
+    """∂log π(a|s)/∂θ_ij = s_i · (∂p_a/∂z_j / p_a), by the chain rule; shaped like θ.
+    The bracket is δ_aj − p_j: [SB 13.9]. Raises ZeroDivisionError if p_a is 0.
     >>> grad_log_policy([0.25, 0.75], 0, [4.0, 8.0])
     [[3.0, -3.0], [6.0, -6.0]]
     """
@@ -104,9 +111,9 @@ def grad_log_policy(probs: Vector, action: int, state: Vector) -> Matrix:
 
 def sample_action(probs: Vector, uniform: float) -> int:
     """The first a with (p_0 + … + p_a) / Σ_b p_b > u, so that u ~ U[0, 1) gives a ~ p.
-    The division undoes the rounding of p, as in np.random.choice; the comparison is
-    strict, so that even u = 0 never gives an action of probability 0.
-    Raises ArithmeticError if there is no such a: the probs are NaN, or u ≥ 1.
+    The division, as in np.random.choice, makes the last sum exactly 1; the strict >
+    keeps even u = 0 from drawing an action of probability 0.
+    Raises ArithmeticError if no a qualifies: the probs are NaN, or u ≥ 1.
     >>> sample_action([0.0, 0.25, 0.75], 0.0), sample_action([0.0, 0.25, 0.75], 0.25)
     (1, 2)
     """
@@ -118,7 +125,7 @@ def sample_action(probs: Vector, uniform: float) -> int:
 
 
 class Step(NamedTuple):
-    """Time t of an episode."""
+    """Step t of an episode."""
 
     state: Vector
     logits: Vector
@@ -131,13 +138,13 @@ class Step(NamedTuple):
 
 def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> list[Step]:
     """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), to its end. The step limit
-    (truncated) is an end, too: nothing is added for what might have followed.
+    (truncated) ends it too: rewards beyond it count as 0.
     The seed is for env.reset; None continues the environment's own stream.
     >>> import gymnasium
     >>> env, zeros = gymnasium.make("CartPole-v1"), [[0.0, 0.0]] * 4
     >>> steps = rollout(env, zeros, random_stream(1), seed=1)
-    >>> [(round(step.uniform, 2), step.action) for step in steps[:4]]
-    [(0.42, 0), (0.72, 1), (0.0, 0), (0.3, 0)]
+    >>> [(round(step.uniform, 2), step.action) for step in steps[:2]]
+    [(0.42, 0), (0.72, 1)]
     """
     offset = int(env.action_space.start)  # 0, except in a Discrete(n, start=offset)
     steps, done = [], False
@@ -167,8 +174,8 @@ def discounted_returns(rewards: Vector, gamma: float) -> Vector:
 
 
 def notebook_returns(rewards: Vector, gamma: float) -> Vector:
-    """Σ_{k≥t} r_k γ^{r_k} for every t: the notebook's slip, γ raised to the reward.
-    Raises ZeroDivisionError if γ is 0 and a reward is negative.
+    """Σ_{k≥t} r_k γ^{r_k} for every t: the notebook's slip, γ^{r_k} for γ^{k−t}.
+    Raises ArithmeticError where γ^{r_k} is infinite.
     >>> notebook_returns([1.0, 1.0, 1.0], 0.9)
     [2.7, 1.8, 0.9]
     """
@@ -176,11 +183,11 @@ def notebook_returns(rewards: Vector, gamma: float) -> Vector:
 
 
 def update(weights: Matrix, grad: Matrix, return_t: float, lr: float) -> None:
-    """θ_ij ← θ_ij + lr · ∂log π(a_t|s_t)/∂θ_ij · G_t, in place: the ascent of one step
-    [W; SB 13.8]. The algorithm of [SB] §13.3 multiplies by γ^t as well. Without it, as
-    in common use, late steps are not discounted a second time, but for γ < 1 the
-    expected update is not the gradient of the discounted objective E[G_0], nor of any
-    other function [NT].
+    """θ_ij ← θ_ij + lr · ∂log π(a_t|s_t)/∂θ_ij · G_t, in place: step t's part of the
+    ascent [W; SB 13.8]. The algorithm of [SB] §13.3 multiplies by γ^t as well. Without
+    it, as is common, late steps keep their full weight, but for γ < 1 an episode's
+    expected update is in general not the gradient of the discounted objective E[G_0],
+    nor of any other function [NT].
     >>> weights = [[0.0, 0.0], [1.0, 1.0]]
     >>> update(weights, [[3.0, -3.0], [6.0, -6.0]], return_t=2.0, lr=0.5)
     >>> weights
@@ -192,9 +199,9 @@ def update(weights: Matrix, grad: Matrix, return_t: float, lr: float) -> None:
 
 
 def random_stream(seed: int) -> Random:
-    """np.random.seed(seed): random() of this stream draws what np.random.rand() draws.
-    It is a Mersenne Twister, begun as in Knuth (TAOCP 2, 3rd ed., p. 106): x_0 = seed,
-    x_i = (1812433253 · (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i) mod 2³², where 0 ≤ seed < 2³².
+    """random() of this stream repeats np.random.rand() after np.random.seed(seed).
+    A Mersenne Twister, begun with Knuth's multiplier (TAOCP 2, 3rd ed., p. 106): x_0 =
+    seed, x_i = (1812433253 · (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i) mod 2³², 0 ≤ seed < 2³².
     >>> random_stream(1).random()
     0.417022004702574
     """
@@ -202,18 +209,18 @@ def random_stream(seed: int) -> Random:
     for i in range(1, 624):
         xs.append((1812433253 * (xs[-1] ^ (xs[-1] >> 30)) + i) % 2**32)
     rng = Random()
-    rng.setstate((3, (*xs, 624), None))  # format 3; at 624, the first draw makes new xs
+    rng.setstate((3, (*xs, 624), None))  # format 3; index 624: all xs are used up
     return rng
 
 
 def initial_weights(rng: Random, env: Env) -> Matrix:
-    """θ_ij ~ U[0, 1), row by row. The sizes are those of the environment's spaces."""
+    """θ_ij ~ U[0, 1), row by row: as many as the environment's spaces ask for."""
     rows, columns = env.observation_space.shape[0], env.action_space.n
     return [[rng.random() for _ in range(columns)] for _ in range(rows)]
 
 
 class Episode(NamedTuple):
-    """All of an episode, and the weights after its update."""
+    """A whole episode, and the weights after its update."""
 
     steps: list[Step]
     returns: Vector  # G_t of each step
@@ -223,18 +230,18 @@ class Episode(NamedTuple):
 
 def train(
     env: Env,
-    episodes: int,
-    lr: float,
-    gamma: float,
-    seed: int,
+    episodes: int = EPISODES,
+    lr: float = LR,
+    gamma: float = GAMMA,
+    seed: int = SEED,
     compute_returns: Callable[[Vector, float], Vector] = discounted_returns,
 ) -> Iterator[Episode]:
-    """θ ← θ + lr Σ_t ∇log π(a_t|s_t) G_t, once an episode; yields each episode.
-    All its gradients are taken at the θ that it was played with. One stream draws the
-    first weights, then the actions. Raises ArithmeticError if θ does not stay finite.
+    """θ ← θ + lr Σ_t G_t ∇log π(a_t|s_t) after each episode, which is then yielded.
+    Its gradients are all taken at the θ that played it. One stream draws the initial
+    weights, then the actions. Raises ArithmeticError if θ or z overflows.
     >>> import gymnasium
     >>> env = gymnasium.make("CartPole-v1")
-    >>> [e.score for e in train(env, episodes=3, lr=2.5e-5, gamma=0.99, seed=1)]
+    >>> [episode.score for episode in train(env, episodes=3)]
     [91.0, 17.0, 26.0]
     """
     rng = random_stream(seed)
@@ -246,7 +253,7 @@ def train(
         for step, return_t in zip(steps, returns):
             update(weights, step.grad_log_policy, return_t, lr)
         if not all(math.isfinite(weight) for row in weights for weight in row):
-            raise ArithmeticError(f"weights no longer finite; lower the lr of {lr}")
+            raise ArithmeticError(f"weights no longer finite; use an lr below {lr}")
         copy = [row[:] for row in weights]  # the next update changes weights in place
         yield Episode(steps, returns, add_up(rewards), copy)
 
@@ -275,10 +282,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.error = fail  # type: ignore[method-assign]
     add, default = parser.add_argument, " (default: %(default)s)"
     add("--env", help="a gymnasium id (default: CartPole-v0, or the watched FILE's)")
-    add("--episodes", type=int, default=20_000, help="to play, 1 or more" + default)
-    add("--lr", type=float, default=2.5e-5, help="learning rate" + default)
-    add("--gamma", type=float, default=0.99, help="discount, 0 to 1" + default)
-    add("--seed", type=int, default=1, help="0 to 4294967295" + default)
+    add("--episodes", type=int, default=EPISODES, help="to play, 1 or more" + default)
+    add("--lr", type=float, default=LR, help="learning rate" + default)
+    add("--gamma", type=float, default=GAMMA, help="discount, 0 to 1" + default)
+    add("--seed", type=int, default=SEED, help="0 to 4294967295" + default)
     returns = "the right ones, or with the notebook's slip" + default
     add("--returns", default="discounted", choices=RETURNS, help=returns)
     add("--scores", metavar="FILE", help="write one score a line; - is stdout")
@@ -309,7 +316,7 @@ def make_env(name: str, **options: Any) -> Env:
     warnings.filterwarnings("ignore", notice, DeprecationWarning)
     try:
         env = gymnasium.make(name, **options)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         fail(f"--env {name}: {error} (allowed: an id that gymnasium knows)")
     observed, taken = env.observation_space, env.action_space
     vector = isinstance(observed, gymnasium.spaces.Box) and len(observed.shape) == 1
@@ -333,7 +340,9 @@ def end_if(stopped: Callable[[], object], env: Env) -> None:
 def opened(path: str | None) -> TextIO | None:
     """The file to write to; stdout for -."""
     try:
-        return sys.stdout if path == "-" else open(path, "w") if path else None
+        if path is None:
+            return None
+        return sys.stdout if path == "-" else open(path, "w")
     except OSError as error:
         fail(f"{path}: {error.strerror}")
 
@@ -363,7 +372,7 @@ def score_line(score: float) -> str:
 
 
 def trace_lines(number: int, episode: Episode) -> str:
-    """A line of JSON for each step as it was recorded, and one for what came of them."""
+    """A line of JSON for each step as it was recorded, then one for the episode."""
     steps, returns, score, weights = episode
     lines: list[dict[str, Any]] = [
         {"episode": number, "step": t, **step._asdict(), "return": return_t}
@@ -386,21 +395,22 @@ def drawn(
         last.append(episode.score)
         mean = fmean(last)
         row_score += episode.score
-        row_due = 20 * done // total > 20 * (done - 1) // total  # every 5 %
-        now = time.monotonic()
-        if sys.stderr.isatty() and (row_due or now > refreshed + 0.1):
-            left = (now - start) / done * (total - done)
-            live = f"episode {done}, mean {mean:.2f}, {left:.0f} s left"
-            put(sys.stderr, f"\r{'' if row_due else live:60}\r", stops)
-            refreshed = now
-        if row_due:
+        text = ""
+        if 20 * done // total > 20 * (done - 1) // total:  # every 5 %
             score = row_score / (done - row_start)
             width = round(50 * score / limit) if limit else 0
-            put(out, f"{done:7}  {score:10.2f}  {bar * width}\n", stops)
+            text = f"{done:7}  {score:10.2f}  {bar * width}\n"
             row_start, row_score = done, 0.0
         if threshold is not None and done >= 100 and mean >= threshold:
-            put(out, f"solved at episode {done}\n", stops)
+            text += f"solved at episode {done}\n"
             threshold = None
+        now = time.monotonic()
+        if sys.stderr.isatty() and (text or now > refreshed + 0.1):
+            left = (now - start) / done * (total - done)
+            live = f"episode {done}, mean {mean:.2f}, {left:.0f} s left"
+            put(sys.stderr, f"\r{'' if text else live:60}\r", stops)
+            refreshed = now
+        put(out, text, stops)
         yield episode, mean
 
 
@@ -414,7 +424,7 @@ def learn(args: argparse.Namespace, stops: list[int]) -> int:
     # --save replaces its file in one step; a device is not replaced but written to.
     temporary = None
     if args.save and (os.path.isfile(args.save) or not os.path.exists(args.save)):
-        temporary = os.path.realpath(args.save) + ".tmp"
+        temporary = f"{os.path.realpath(args.save)}.{os.getpid()}.tmp"
     saved = opened(temporary or args.save)
     out = sys.stderr if "-" in (args.scores, args.trace) else sys.stdout
     settings = {k: vars(args)[k] for k in ("env", "seed", "lr", "gamma", "returns")}
@@ -455,7 +465,7 @@ def learn(args: argparse.Namespace, stops: list[int]) -> int:
 
 
 def watch(args: argparse.Namespace, stops: list[int]) -> int:
-    """Play weights in gymnasium's window, until it is closed; exit status."""
+    """Play weights in gymnasium's window: all episodes, or until it is closed."""
     saved: Any = {"weights": NOTEBOOK_WEIGHTS}
     try:
         if args.watch:
@@ -480,8 +490,8 @@ def watch(args: argparse.Namespace, stops: list[int]) -> int:
     os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"  # else it greets on stdout
 
     def closed() -> bool:
-        pygame: Any = sys.modules["pygame"]  # imported by gymnasium, for the window
-        return bool(pygame.event.peek(pygame.QUIT))
+        pygame: Any = sys.modules.get("pygame")  # gymnasium has it, for the window
+        return pygame is not None and pygame.event.peek(pygame.QUIT) is True
 
     end_if(lambda: stops or closed(), env)
     rng = random_stream(args.seed)
@@ -493,7 +503,7 @@ def watch(args: argparse.Namespace, stops: list[int]) -> int:
                 break
     except KeyboardInterrupt:
         pass
-    except RuntimeError as error:  # pygame's: there is no screen
+    except (ArithmeticError, RuntimeError) as error:  # overflow; pygame has no screen
         fail(f"--watch: {error}")
     return stops[0] if stops else 0
 

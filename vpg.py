@@ -11,8 +11,8 @@ episodes suffice to estimate the gradient of J [W; SB §13.3],
     ∇J(θ) = E[Σ_t G_t ∇log π(a_t|s_t)],   G_t = Σ_{k≥t} r_k,
 
 so after each episode θ moves by lr times the sum in the brackets. The code discounts
-r_k in G_t by γ^{k−t}; update says what that means for J. Method and settings are a NumPy
-notebook's, github.com/diracdyson/policygrad; its wrong G_t is notebook_returns.
+r_k in G_t by γ^{k−t}; update says what that means for J. Method and settings are those
+of the notebook github.com/diracdyson/policygrad; its wrong G_t is notebook_returns.
 
 Symbols: θ weights, z logits, p probs, u uniform, s state, a action, r reward; r_t is
 [SB]'s R_{t+1}. [W] Williams (1992), Machine Learning 8:229–256. [SB n] Sutton & Barto

@@ -275,6 +275,12 @@ def fail(message: str) -> NoReturn:
     sys.exit(2)
 
 
+def complain(message: str, stops: list[int]) -> None:
+    """The run is at fault: one line on stderr, exit status 1."""
+    print("vpg.py:", message, file=sys.stderr)
+    stops.append(1)
+
+
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked."""
     about = "Train a softmax policy with REINFORCE, or watch a trained one play."
@@ -360,10 +366,28 @@ def put(file: TextIO | None, text: str, stops: list[int]) -> bool:
         if isinstance(error, BrokenPipeError):
             stops.append(141)  # 128 + SIGPIPE
         else:
-            print(f"vpg.py: {file.name}: {error.strerror}", file=sys.stderr)
-            stops.append(1)
+            complain(f"{file.name}: {error.strerror}", stops)
         return False
     return True
+
+
+def scratch(path: str | None) -> str | None:
+    """Where to write what shall replace path in one step; a device is not replaced."""
+    if not path or (os.path.exists(path) and not os.path.isfile(path)):
+        return path
+    return f"{os.path.realpath(path)}.{os.getpid()}.tmp"
+
+
+def keep(file: TextIO, path: str, text: str, stops: list[int]) -> None:
+    """Write the file that opened(scratch(path)) gave; it takes the place of path."""
+    try:
+        if put(file, text, stops) and file.name != path:
+            os.fsync(file.fileno())
+            os.replace(file.name, os.path.realpath(path))
+        elif file.name != path:
+            os.unlink(file.name)
+    except OSError as error:
+        complain(f"{path}: {error.strerror}", stops)
 
 
 def score_line(score: float) -> str:
@@ -421,11 +445,7 @@ def learn(args: argparse.Namespace, stops: list[int]) -> int:
     env = make_env(args.env)
     end_if(lambda: stops, env)
     scores, trace = opened(args.scores), opened(args.trace)
-    # --save replaces its file in one step; a device is not replaced but written to.
-    temporary = None
-    if args.save and (os.path.isfile(args.save) or not os.path.exists(args.save)):
-        temporary = f"{os.path.realpath(args.save)}.{os.getpid()}.tmp"
-    saved = opened(temporary or args.save)
+    saved = opened(scratch(args.save))
     out = sys.stderr if "-" in (args.scores, args.trace) else sys.stdout
     settings = {k: vars(args)[k] for k in ("env", "seed", "lr", "gamma", "returns")}
     weights = initial_weights(random_stream(args.seed), env)  # as train will draw them
@@ -447,25 +467,20 @@ def learn(args: argparse.Namespace, stops: list[int]) -> int:
     except KeyboardInterrupt:
         pass
     except ArithmeticError as error:
-        print(f"vpg.py: episode {done + 1}: {error}", file=sys.stderr)
-        stops.append(1)
+        complain(f"episode {done + 1}: {error}", stops)
     seconds = max(time.monotonic() - start, 1e-9)
     report = f"{steps} steps, {steps / seconds:.0f} per second\n{json.dumps(weights)}\n"
     if done:
         report = f"mean of the last {min(done, 100)}: {mean:.2f}\n{report}"
     put(out, "\n" + report, stops)
-    kept = {"weights": weights, "episodes": done, **settings}
-    complete = put(saved, json.dumps(kept) + "\n", stops)
-    if saved and temporary and complete:
-        os.fsync(saved.fileno())
-        os.replace(temporary, os.path.realpath(args.save))
-    elif temporary:
-        os.unlink(temporary)
+    if saved:
+        kept = {"weights": weights, "episodes": done, **settings}
+        keep(saved, args.save, json.dumps(kept) + "\n", stops)
     return stops[0] if stops else 0
 
 
-def watch(args: argparse.Namespace, stops: list[int]) -> int:
-    """Play weights in gymnasium's window: all episodes, or until it is closed."""
+def loaded(args: argparse.Namespace) -> tuple[Env, Matrix]:
+    """A window, and the weights to play in it: FILE's, or those of the notebook."""
     saved: Any = {"weights": NOTEBOOK_WEIGHTS}
     try:
         if args.watch:
@@ -487,6 +502,12 @@ def watch(args: argparse.Namespace, stops: list[int]) -> int:
         fail(f"--watch {args.watch or 'without FILE'}: allowed: {allowed}")
     if importlib.util.find_spec("pygame") is None:
         fail('--watch needs pygame: pip install "gymnasium[classic-control]"')
+    return env, weights
+
+
+def watch(args: argparse.Namespace, stops: list[int]) -> int:
+    """Play in gymnasium's window: all episodes, or until it is closed; exit status."""
+    env, weights = loaded(args)
     os.environ["PYGAME_HIDE_SUPPORT_PROMPT"] = "1"  # else it greets on stdout
 
     def closed() -> bool:

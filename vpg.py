@@ -91,8 +91,7 @@ def grad_log_policy(probs: Vector, action: int, state: Vector) -> Matrix:
 
 
 def sample_action(probs: Vector, uniform: float) -> int:
-    """The first a with (p_0 + … + p_a) / Σ_b p_b > u: for u ~ U[0, 1), a ~ p.
-    A FloatingPointError if there is none: the probs are NaN, or u ≥ 1.
+    """The first a with (p_0 + … + p_a) / Σ_b p_b > u, so that u ~ U[0, 1) gives a ~ p.
     >>> sample_action([0.0, 0.25, 0.75], 0.0), sample_action([0.0, 0.25, 0.75], 0.25)
     (1, 2)
     """
@@ -193,8 +192,9 @@ def train(
 
 def random_stream(seed: int) -> Random:
     """random() of this stream repeats np.random.rand() after np.random.seed(seed).
-    Both are the Mersenne Twister MT19937; but NumPy fills its state by x_0 = seed,
-    x_i = (1812433253 · (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i) mod 2³², for 0 ≤ seed < 2³².
+    Both are the Mersenne Twister MT19937, its outputs a, b giving the draw of 53 bits
+    ((a ≫ 5) 2²⁶ + (b ≫ 6)) / 2⁵³; NumPy fills its state by x_0 = seed, 0 ≤ seed < 2³²,
+    x_i = (1812433253 · (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i) mod 2³².
     >>> random_stream(1).random()
     0.417022004702574
     """

@@ -273,8 +273,7 @@ def learn(args: Any, env: Env, caught: list[int]) -> None:
     total, compute_returns = args.episodes, RETURNS[args.returns]
     training = train(env, total, args.lr, args.gamma, args.seed, compute_returns)
     limit, threshold = env.spec.max_episode_steps, env.spec.reward_threshold
-    weights: Matrix = []
-    scores: Vector = []
+    weights, scores = Matrix(), Vector()
     steps, row, recent, start = 0, 0, 0.0, time.perf_counter()
     write(sys.stdout, ["episodes  mean score"])
     try:

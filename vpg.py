@@ -10,10 +10,10 @@ a large return G_t become more probable [W]:
 
     θ ← θ + lr Σ_t G_t ∇log π(a_t|s_t),   G_t = Σ_{k≥t} γ^{k−t} r_k
 
-Method and settings are those of the notebook github.com/diracdyson/policygrad. [n] and
-[§n] are equation and section n of Sutton & Barto, Reinforcement Learning, 2nd ed. (2018),
-whose R_{t+1} is r_t here; [W] Williams (1992), Machine Learning 8:229–256; [NT] Nota &
-Thomas (2020), Is the Policy Gradient a Gradient?, arXiv:1906.07073.
+Method and settings are those of the notebook github.com/diracdyson/policygrad, but for
+its wrong G_t (notebook_returns). [n] and [§n] are equation and section n of Sutton &
+Barto (2018), Reinforcement Learning, 2nd ed., whose R_{t+1} is r_t here; [W] Williams
+(1992), Machine Learning 8:229–256; [NT] Nota & Thomas (2020), arXiv:1906.07073.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def dot(u: Sequence[float], v: Sequence[float]) -> float:
     """
     total = 0.0
     for u_i, v_i in zip(u, v, strict=True):
-        total += u_i * v_i  # not by sum(), which rounds differently since Python 3.12
+        total += u_i * v_i  # sum() would round differently from Python 3.12 on
     return total
 
 
@@ -58,7 +58,7 @@ def softmax(logits: Vector) -> Vector:
     """
     highest = max(logits)  # cancels in every p_j; without it, exp(710) would overflow
     exps = [math.exp(z - highest) for z in logits]
-    total = math.fsum(exps)
+    total = math.fsum(exps)  # rounds once, so likewise the same on every Python
     return [e / total for e in exps]
 
 
@@ -67,14 +67,14 @@ def softmax_jacobian(probs: Vector) -> Matrix:
     >>> softmax_jacobian([0.25, 0.75])
     [[0.1875, -0.1875], [-0.1875, 0.1875]]
     """
-    n = range(len(probs))
-    return [[probs[i] * (i == j) - probs[i] * probs[j] for j in n] for i in n]
+    each = range(len(probs))
+    return [[probs[i] * (i == j) - probs[i] * probs[j] for j in each] for i in each]
 
 
 def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
     """The logits z = θᵀs [13.3] and the probs π(·|s) = softmax(z) of the actions.
-    >>> policy([[1.0, 0.0], [0.0, 1.0]], [5.0, 5.0])
-    ([5.0, 5.0], [0.5, 0.5])
+    >>> policy([[1.0, 2.0], [3.0, 2.0]], [1.0, 1.0])
+    ([4.0, 4.0], [0.5, 0.5])
     """
     logits = [dot(column, state) for column in zip(*weights)]
     return logits, softmax(logits)
@@ -82,7 +82,7 @@ def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
 
 def grad_log_policy(probs: Vector, action: int, state: Vector) -> Matrix:
     """∂log π(a|s)/∂θ_ij = s_i · (∂p_a/∂z_j / p_a), by the chain rule.
-    The bracket equals δ_aj − p_j [13.9]; the Jacobian is where that comes from.
+    The bracket is δ_aj − p_j [13.9]; the Jacobian shows where that comes from.
     >>> grad_log_policy([0.25, 0.75], 0, [4.0, 8.0])
     [[3.0, -3.0], [6.0, -6.0]]
     """
@@ -97,7 +97,7 @@ def sample_action(probs: Vector, uniform: float) -> int:
     """
     cumulative = list(accumulate(probs))
     for action, c in enumerate(cumulative):
-        if c / cumulative[-1] > uniform:  # as NumPy does: the last is exactly 1
+        if c / cumulative[-1] > uniform:  # so the last quotient is exactly 1
             return action
     raise FloatingPointError(f"no action to draw: probs {probs}, uniform {uniform}")
 
@@ -113,7 +113,7 @@ class Step(NamedTuple):  # step t of an episode
 
 
 def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> Iterator[Step]:
-    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), to its end or to the step
+    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), to its end or its step
     limit (truncated): later rewards count as 0. A seed restarts env's own randomness.
     """
     observation, _ = env.reset(seed=seed)
@@ -141,10 +141,10 @@ def discounted_returns(rewards: Vector, gamma: float) -> Vector:
 
 
 def update(weights: Matrix, grads: list[Matrix], returns: Vector, lr: float) -> Matrix:
-    """θ + lr Σ_t G_t ∇log π(a_t|s_t), the weights after an episode [13.8].
-    Without the factor γ^t that [§13.3] has in the sum, as is common, late steps keep
-    their full weight; but for γ < 1 the expected update is in general not the gradient
-    of E[G_0], nor of any other function [NT].
+    """θ + lr Σ_t G_t ∇log π(a_t|s_t), every gradient at the θ that played [13.8].
+    In [§13.3], θ moves after each step, and by γ^t times as much. Most code leaves γ^t
+    out, as here: late steps keep their full weight; but for γ < 1 the expected update
+    is in general not the gradient of E[G_0], nor of any other function [NT].
     >>> update([[0.0, 0.0], [1.0, 1.0]], [[[3.0, -3.0], [6.0, -6.0]]], [2.0], lr=0.5)
     [[3.0, -3.0], [7.0, -5.0]]
     """
@@ -172,8 +172,8 @@ def train(
     seed: int = SEED,
     compute_returns: Callable[[Vector, float], Vector] = discounted_returns,
 ) -> Iterator[Episode]:
-    """Play an episode, update θ, and again. A random stream draws first the weights,
-    θ_ij ~ U[0, 1) row by row, then every action.
+    """Play an episode, update θ, and again. One random_stream draws first the weights,
+    θ_ij ~ U[0, 1) row by row, then every action; the environment has its own.
     """
     rng = random_stream(seed)
     rows, columns = env.observation_space.shape[0], env.action_space.n
@@ -182,8 +182,8 @@ def train(
         steps = list(rollout(env, weights, rng, seed if number == 0 else None))
         rewards = [step.reward for step in steps]
         returns = compute_returns(rewards, gamma)
-        before, grads = weights, [step.grad_log_policy for step in steps]
-        weights = update(before, grads, returns, lr)
+        grads = [step.grad_log_policy for step in steps]
+        before, weights = weights, update(weights, grads, returns, lr)
         yield Episode(before, steps, returns, math.fsum(rewards), weights)
 
 
@@ -226,13 +226,14 @@ NOTEBOOK_WEIGHTS = [  # as the notebook printed them, after 5,000 episodes
 
 
 def trace_lines(number: int, episode: Episode, settings: Any) -> Iterator[Any]:
-    """A trace is JSON, an object a line (cut here): the head, with the weights before
-    training; then each episode's steps and its end, with the weights after its update.
-    {"env": …, "seed": 1, "lr": 2.5e-05, "gamma": 0.99, "returns": …, "weights": [[…], …]}
+    """A trace is JSON, an object a line (here wrapped and shortened): a head, with the
+    weights before training; an episode's steps, and its end, with the weights after.
+    {"env": "CartPole-v0", "seed": 1, "lr": 2.5e-05, "gamma": 0.99,
+     "returns": "discounted", "weights": [[0.4, 0.7], …]}
     {"episode": 0, "step": 0, "state": […], "logits": […], "probs": […], "uniform": 0.4,
      "action": 0, "reward": 1.0, "grad_log_policy": [[…], …], "return": 59.9}
     {"episode": 0, "score": 91.0, "weights": [[…], …]}
-    Episodes and steps count from 0; floats are written as by repr, with every digit.
+    Both count from 0. Floats are repr's; test_vpg.py --check wants 1e-9, and 1.0 or 1.
     """
     if number == 0:
         yield {**settings, "weights": episode.before}
@@ -353,10 +354,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             os._exit(128 + number)
         caught.append(number)
 
-    for signum in signal.Signals:
-        asks = signum.name in ("SIGINT", "SIGTERM", "SIGHUP")
-        if asks and signal.getsignal(signum) != signal.SIG_IGN:  # as nohup does
-            signal.signal(signum, catch)
+    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & {*dir(signal)}:
+        if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as nohup does
+            signal.signal(getattr(signal, name), catch)
     try:
         env = make_env(args.env, None if args.watch is None else "human")
         paths = args.scores, args.trace, args.save  # opened, but not emptied yet

@@ -276,8 +276,8 @@ def learn(args: Any, env: Env, caught: list[int]) -> None:
     limit, threshold = env.spec.max_episode_steps, env.spec.reward_threshold
     weights, scores = Matrix(), Vector()
     steps, row, recent, start = 0, 0, 0.0, time.perf_counter()
-    write(sys.stdout, ["episodes  mean score"])
     try:
+        write(sys.stdout, ["episodes  mean score"])
         for number, episode in enumerate(training):
             weights = weights or episode.before
             if not all(math.isfinite(w) for ws in episode.weights for w in ws):

@@ -1245,28 +1245,25 @@ NUMPY_PROBS: dict[str, Callable[..., Any]] = {
 }
 
 
-def unspoiled(name: str, value: Any, episode: int, t: int) -> Any:
-    """What the trainer goes on with: the value itself."""
-    return value
+Spoil = Callable[[str, Any, int, int], Any]  # name, value, episode, step
 
 
 def numpy_trace(
-    *,
     seed: int = 0,
     sizes: tuple[int, int] = (3, 4),
     lengths: Sequence[int] = (4, 3, 6, 2, 5, 4),
     lr: float = 0.05,
     gamma: float = 0.8,
     base: str = "",
-    scale: str = "",  # centred, normalised, batch-centred, batch-normalised
+    scale: str = "",  # centred, normalised, batch-centred or batch-normalised
     ddof: int = 1,
     batch: int = 1,
     move: tuple[str, ...] = (),
     grad: str = "",
     probs: str = "",
-    stepwise: str = "",  # while acting, or while learning
+    stepwise: str = "",  # acting or learning
     dtype: Any = float,
-    spoil: Callable[[str, Any, int, int], Any] = unspoiled,
+    spoil: Spoil = lambda name, value, episode, t: value,
 ) -> list[Line]:
     """A trace, in which what spoil makes of a value is what the rest is computed from."""
     rng = np.random.RandomState(seed)
@@ -1276,70 +1273,61 @@ def numpy_trace(
     kept: Any = 0
     for first in range(0, len(lengths), batch):
         group: list[list[Line]] = []
-        for episode, length in enumerate(lengths[first : first + batch], first):
-            steps: list[Line] = []
+        for n, length in enumerate(lengths[first : first + batch], first):
+            group.append([])
             moving = weights
             for t in range(length):
-                state = rng.randn(sizes[0]).astype(dtype)
-                reward = dtype(rng.randn())
+                state, reward = rng.randn(sizes[0]).astype(dtype), dtype(rng.randn())
                 acting = moving if stepwise == "acting" else weights
-                logits = spoil("logits", state @ acting, episode, t)
-                p = spoil("probs", NUMPY_PROBS[probs](logits), episode, t)
+                logits = spoil("logits", state @ acting, n, t)
+                p = spoil("probs", NUMPY_PROBS[probs](logits), n, t)
                 uniform = rng.rand()
                 action = int(np.argmax(np.cumsum(p) / np.sum(p) > uniform))
-                action = spoil("action", action, episode, t)
+                action = spoil("action", action, n, t)
                 one = np.eye(sizes[1], dtype=dtype)[action]
                 learning = NUMPY_PROBS[""](state @ moving) if stepwise else p
-                g = spoil(
-                    "grad_log_policy",
-                    NUMPY_GRADS[grad](state, learning, one),
-                    episode,
-                    t,
-                )
-                step = {"episode": episode, "step": t, "state": state, "logits": logits}
+                g = NUMPY_GRADS[grad](state, learning, one)
+                g = spoil("grad_log_policy", g, n, t)
+                step = {"episode": n, "step": t, "state": state, "logits": logits}
                 step |= {"probs": p, "uniform": uniform, "action": action}
-                steps.append(step | {"reward": reward, "grad_log_policy": g})
-                if stepwise:
-                    moving = (moving + lr * g * reward).astype(dtype)  # base: reward
-            group.append(steps)
+                group[-1].append(step | {"reward": reward, "grad_log_policy": g})
+                if stepwise:  # with base reward
+                    moving = (moving + lr * g * reward).astype(dtype)
         rewards = [np.array([s["reward"] for s in steps], dtype) for steps in group]
         returns = [NUMPY_BASES[base](r, np.arange(len(r)), gamma) for r in rewards]
         pools = [np.concatenate(returns)] * len(group) if "batch" in scale else returns
-        if "c" in scale or "n" in scale:
+        if scale:
             returns = [r - pool.mean() for r, pool in zip(returns, pools)]
         if "normalised" in scale:
             stds = [pool.std(ddof=ddof) + 1e-8 for pool in pools]
             returns = [r / std for r, std in zip(returns, stds)]
-        total: Any = 0
-        vectors: Any = 0
-        loss, steps_in_all = 0.0, sum(map(len, returns))
+        total: Any = 0  # of ∇log π, and after its entries −log π
+        plain: Any = 0
         for steps, values in zip(group, returns):
             for t, (step, value) in enumerate(zip(steps, values)):
+                step["return"] = spoil("return", value, step["episode"], t)
+                log = -np.log(step["probs"][step["action"]])
+                vector = np.append(step["grad_log_policy"], log)
                 factor = gamma**t if "prefactor" in move else 1
-                step["return"] = value = spoil("return", value, step["episode"], t)
-                total = total + factor * value * step["grad_log_policy"]
-                log = np.log(step["probs"][step["action"]])
-                loss -= factor * value * log
-                vectors = vectors + np.append(step["grad_log_policy"].ravel(), -log)
+                total = total + factor * step["return"] * vector
+                plain = plain + vector
+        every = [step["return"] for steps in group for step in steps]
         if "mean-log-prob" in move:
-            product = (
-                vectors * sum(s["return"] for g in group for s in g) / steps_in_all
-            )
-            total, loss = product[:-1].reshape(sizes), product[-1]
+            total = plain * sum(every) / len(every)
         share = dtype(-1 if "down" in move else 1)
-        share /= steps_in_all if "mean" in move else 1
+        share /= len(every) if "mean" in move else 1
         share /= len(group) if "episode-mean" in move else 1
-        kept = (kept if "accumulated" in move else 0) + share * total
+        kept = (kept if "accumulated" in move else 0) + share * total[:-1].reshape(
+            sizes
+        )
         for steps in group:
-            episode, last = steps[0]["episode"], steps is group[-1]
+            n, last = steps[0]["episode"], steps is group[-1]
             if last and "unchanged" not in move:
-                step = np.sign(kept) if "adam" in move else kept
-                moved = (weights + lr * step).astype(dtype)
-                weights = spoil("weights", moved, episode, 0)
-            score = np.sum([step["reward"] for step in steps])
-            end = {"episode": episode, "score": spoil("score", score, episode, 0)}
-            more = {"loss": spoil("loss", share * loss, episode, 0)} if last else {}
-            lines += [*steps, end | {"weights": weights} | more]
+                moved = weights + lr * (np.sign(kept) if "adam" in move else kept)
+                weights = spoil("weights", moved.astype(dtype), n, 0)
+            score = spoil("score", np.sum([step["reward"] for step in steps]), n, 0)
+            more = {"loss": spoil("loss", share * total[-1], n, 0)} if last else {}
+            lines += [*steps, {"episode": n, "score": score, "weights": weights} | more]
     return [
         json.loads(json.dumps(line, default=lambda a: a.tolist())) for line in lines
     ]
@@ -1372,7 +1360,7 @@ class TestCheck(unittest.TestCase):
         self.assertEqual(right, "MISMATCH" not in report)
         return found | {"title": title, "words": " | ".join(words), "all": report}
 
-    def variants(self, lines: Any, *excused: str) -> dict[str, str]:
+    def variants(self, lines: Any) -> dict[str, str]:
         """Of each quantity that is no match, the variant, or ? for none."""
         found = self.check(lines)
         return {
@@ -1395,7 +1383,6 @@ class TestCheck(unittest.TestCase):
             )
             self.assertEqual(self.variants(lines), {}, seed)
 
-    def test_it_counts_what_it_checked(self) -> None:
         found = self.check(numpy_trace())
         self.assertEqual(found["title"], "trace: 6 episodes, 24 steps")
         counts = [found[name].split()[1] for name in QUANTITIES]
@@ -1663,70 +1650,66 @@ class TestCheck(unittest.TestCase):
 
     def test_a_file_that_is_no_trace_is_told_with_its_line(self) -> None:
         good = numpy_trace()
-        text = as_json(good)
-
-        def changed(line: int, **values: Any) -> bytes:
-            return as_json([*good[: line - 1], good[line - 1] | values, *good[line:]])
-
-        def without(line: int, name: str) -> bytes:
-            kept = {k: v for k, v in good[line - 1].items() if k != name}
-            return as_json([*good[: line - 1], kept, *good[line:]])
-
-        lines = text.splitlines(keepends=True)
-        cases: list[tuple[int, str, bytes]] = [
-            (1, "empty", b""),
-            (1, "entries; allowed: a list", changed(1, weights=[])),
-            (1, "entries", changed(1, weights=[[]])),
-            (1, "entries", changed(1, weights=5)),
-            (1, "3 entries; allowed: 4", changed(1, weights=[[1, 2, 3, 4], [1, 2, 3]])),
-            (1, '"x"; allowed: finite numbers', changed(1, lr="x")),
-            (1, "allowed: discounted or notebook", changed(1, returns=["discounted"])),
-            (1, "not JSON", b"\xff\xfe\x00\x01"),
-            (1, "not JSON", b"hello\n"),
-            (1, "not an object", b"[1, 2]\n"),
-            (1, "nested too deeply", b"[" * 100_000),
-            (3, "not JSON", b"".join(lines[:2]) + lines[2][:40] + b"\n"),
-            (3, "not an object", b"".join(lines[:2]) + b"17\n"),
-            (5, "blank lines before it", b"".join([*lines[:3], b"\n", *lines[3:]])),
-            (2, '"1"; allowed: finite numbers', changed(2, reward="1")),
-            (2, "true; allowed: finite numbers", changed(2, reward=True)),
-            (2, "null; allowed: finite numbers", changed(2, uniform=None)),
-            (2, "return is NaN", changed(2, **{"return": math.nan})),
-            (2, "a std of 0 makes a NaN", changed(2, **{"return": math.nan})),
-            (2, "reward is -Infinity", changed(2, reward=-math.inf)),
-            (2, "finite", changed(2, reward=12345).replace(b"12345", b"1e999")),
-            (2, "finite", changed(2, reward=10**400)),
-            (2, "state has 2 entries; allowed: 3", changed(2, state=[1, 2])),
-            (2, "state has 0 entries", changed(2, state=3)),
-            (2, "probs has 5 entries; allowed: 4", changed(2, probs=[1, 2, 3, 4, 5])),
-            (2, "3 entries; allowed: 4", changed(2, grad_log_policy=[[1] * 3] * 3)),
-            (
-                2,
-                "action is 4; allowed: whole numbers from 0 to 3",
-                changed(2, action=4),
-            ),
-            (2, "action is -1; allowed", changed(2, action=-1)),
-            (2, "action is 0.5; allowed", changed(2, action=0.5)),
-            (2, "action is NaN; allowed", changed(2, action=math.nan)),
-            (2, 'action is "1"; allowed', changed(2, action="1")),
-            (2, "episode is -1; allowed", changed(2, episode=-1)),
-            *((5, f"no {k}", without(5, k)) for k in ("episode", "step", "reward")),
-            (6, "no episode", without(6, "episode")),
-            (2, "out of order", changed(2, episode=1)),
-            (2, "out of order", changed(2, step=1)),
-            (3, "out of order", changed(3, step=0)),
-            (3, "out of order", changed(3, step=2)),
-            (3, "out of order", changed(3, episode=1)),
-            (6, "out of order", changed(6, episode=1)),
-            (7, "out of order", changed(7, episode=0, step=4)),
-            (7, "out of order", changed(7, episode=2)),
-            (7, "out of order", as_json([*good[:6], *good[5:]])),
-            (2, "out of order", as_json([good[0], *good[5:]])),
-            (6, "0 entries; allowed: 3", changed(6, weights=[])),
-            (6, "score is []; allowed", changed(6, score=[])),
+        lines = as_json(good).splitlines(keepends=True)
+        nan, infinite = {"return": math.nan}, {"reward": -math.inf}
+        changes: list[tuple[int, str, Line]] = [  # in a line, None takes a key away
+            (1, "0 entries; allowed: a list", {"weights": []}),
+            (1, "0 entries; allowed: a list", {"weights": 5}),
+            (1, "0 entries; allowed: a list", {"weights": [[]]}),
+            (1, "3 entries; allowed: 4", {"weights": [[1, 2, 3, 4], [1, 2, 3]]}),
+            (1, '"x"; allowed: finite numbers', {"lr": "x"}),
+            (1, "allowed: discounted or notebook", {"returns": ["discounted"]}),
+            (2, '"1"; allowed: finite numbers', {"reward": "1"}),
+            (2, "true; allowed: finite numbers", {"reward": True}),
+            (2, "[]; allowed: finite numbers", {"uniform": []}),
+            (2, "return is NaN; allowed: finite numbers; a std of 0 makes", nan),
+            (2, "reward is -Infinity; allowed: finite", infinite),
+            (2, "allowed: finite", {"reward": 10**400}),
+            (2, "state has 2 entries; allowed: 3", {"state": [1, 2]}),
+            (2, "state has 0 entries", {"state": 3}),
+            (2, "probs has 5 entries; allowed: 4", {"probs": [1, 2, 3, 4, 5]}),
+            (2, "3 entries; allowed: 4", {"grad_log_policy": [[1] * 3] * 3}),
+            (2, "action is 4; allowed: whole numbers from 0 to 3", {"action": 4}),
+            (2, "action is -1; allowed", {"action": -1}),
+            (2, "action is 0.5; allowed", {"action": 0.5}),
+            (2, "action is NaN; allowed", {"action": math.nan}),
+            (2, 'action is "1"; allowed', {"action": "1"}),
+            (2, "episode is -1; allowed", {"episode": -1}),
+            (5, "no episode", {"episode": None}),
+            (5, "no step", {"step": None}),
+            (5, "no reward", {"reward": None}),
+            (6, "no episode", {"episode": None}),
+            (2, "out of order; allowed: [(0, 0)]", {"episode": 1}),
+            (2, "out of order", {"step": 1}),
+            (3, "out of order; allowed: [(0, 1), (1, 0)]", {"step": 0}),
+            (3, "out of order", {"step": 2}),
+            (3, "out of order", {"episode": 1}),
+            (6, "out of order; allowed: [(0, 3)]", {"episode": 1}),
+            (7, "out of order", {"episode": 0, "step": 4}),
+            (7, "out of order; allowed: [(1, 0)]", {"episode": 2}),
+            (6, "0 entries; allowed: 3", {"weights": []}),
         ]
-        sigmoid = [{"weights": [[1.0]]}, good[1] | {"state": [1.0], "logits": [1.0]}]
-        cases.append((2, "one sigmoid output", as_json(sigmoid)))
+        cases = [
+            (1, "empty", b""),
+            (1, "not JSON", b"\xff\xfe"),
+            (1, "not JSON", b"hello"),
+        ]
+        cases += [(1, "not an object", b"[1]\n"), (1, "too deeply", b"[" * 100_000)]
+        cases += [(3, "not an object", b"".join(lines[:2]) + b"17\n")]
+        cases += [(3, "not JSON", b"".join(lines[:2]) + lines[2][:40] + b"\n")]
+        cases += [(5, "blank lines", b"".join([*lines[:3], b"\n", *lines[3:]]))]
+        cases += [
+            (2, "finite", lines[0] + b'{"episode": 0, "step": 0, "reward": 1e999}')
+        ]
+        cases += [(7, "out of order; allowed: []", b"".join([*lines[:6], *lines[5:]]))]
+        cases += [(2, "out of order", b"".join([lines[0], *lines[5:]]))]
+        one = {"state": [1.0], "logits": [1.0]}
+        cases += [(2, "one sigmoid", as_json([{"weights": [[1.0]]}, good[1] | one]))]
+        for number, reason, values in changes:
+            line = good[number - 1] | values
+            line = {key: value for key, value in line.items() if value is not None}
+            data = as_json([*good[: number - 1], line, *good[number:]])
+            cases.append((number, reason, data))
         for number, reason, data in cases:
             with self.subTest(reason=reason, number=number):
                 with self.assertRaises(ValueError) as caught:

@@ -28,13 +28,13 @@ import random
 import re
 import signal
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
 import warnings
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -544,17 +544,19 @@ def scores_of_seed(seed: int) -> Vector:
 # ---------------------------------------------- the check of other implementations
 #
 # A trace is what a program computed; vpg.trace_lines shows one. The check computes each of
-# its numbers again, by vpg.py's formula, from the trace's own inputs. Where that differs:
-# nearly all of public code is the right thing times something, and these are the readings
-# that are tried. A reading is named if it agrees with all that is there.
+# its numbers again, by vpg.py's formula, from the trace's own inputs. A MISMATCH is not
+# that formula: by mistake (backward, accumulated, …) or by choice (prefactor, normalised,
+# mean, …). To tell which, known variants, here readings, are tried, and the simplest is
+# named that agrees with all that is there:
 #
-#   return   another sum of the rewards, a base; or a base minus its mean, or that divided
-#            by its standard deviation, over an episode or a batch of episodes
+#   return   another sum of the rewards, a base; or a base minus its mean, and divided by
+#            its standard deviation, over an episode or a batch of episodes
 #   weights  they move by lr · c · S, where S = Σ_t G_t ∇log π is an episode's or a batch's;
 #            c is 1, 1/steps or 1/episodes, or negative; S may have γ^t in it, or all
-#            earlier sums, or be the mean of ∇log π times the sum of G_t
+#            earlier sums (gradients never zeroed), or be mean(∇log π) · Σ G_t
 #   loss     c · S with −log π for ∇log π
-#   logits, probs, grad_log_policy   a slip of their own, or weights that move too early
+#   logits   at weights that move within the episode; grad_log_policy too, or ∇π, or
+#            without the policy's part; probs: a sigmoid, or not divided
 
 NETWORK = ("weights", "logits", "probs", "grad_log_policy")
 QUANTITIES = (*NETWORK[1:3], "action", NETWORK[3], "return", "loss", "weights", "score")
@@ -583,16 +585,16 @@ BASES: dict[str, Callable[[Vector, float], Vector]] = {  # the last two are no s
 WORDS = {
     "undiscounted": "Σ_{k≥t} r_k, without discount: weight r_k by γ^{k−t}",
     "notebook": "Σ_{k≥t} r_k γ^{r_k}, γ raised to the reward: raise it to k − t",
-    "prefactor": "times γ^t, as Sutton & Barto have it for E[G_0]: drop γ^t to compare",
+    "prefactor": "times γ^t, which is right for E[G_0]: to compare, drop it",
     "episode": "Σ_k r_k, the whole episode's at every step: sum from t on, discounted",
     "discounted-episode": "G_0 at every step: use the G_t of each",
     "backward": "r_t + γ G_{t−1}, the past: run the recursion from the last step",
     "reward": "r_t, one reward alone: sum γ^{k−t} r_k over all k ≥ t",
     "no-sum": "γ^t r_t, one reward alone: sum γ^{k−t} r_k over all k ≥ t",
-    "centred": "minus the episode's mean: leave it in",
-    "batch-centred": "minus the mean of a batch of episodes: leave it in",
-    "normalised": "(G_t − mean) / std of the episode: use G_t as it is",
-    "batch-normalised": "(G_t − mean) / std of a batch of episodes: use G_t as it is",
+    "centred": "minus the episode's mean, a baseline: to compare, don't subtract it",
+    "batch-centred": "minus the mean of a batch: to compare, don't subtract it",
+    "normalised": "(G_t − mean) / std of the episode: to compare, use G_t",
+    "batch-normalised": "(G_t − mean) / std of a batch: to compare, use G_t",
     "sample": "the std is the sample's, with n − 1",
     "population": "the std is the population's, with n",
     "sigmoid": "1/(1+e^{−z}) of each logit: take the softmax of them all",
@@ -602,11 +604,11 @@ WORDS = {
     "stepwise": "at weights that move within the episode: update at its end",
     "mean-log-prob": "mean_t(log π) · Σ_t G_t: multiply step by step, then sum",
     "accumulated": "all earlier gradients are still in the sum: set them to zero",
-    "batch": "of several episodes together",
+    "batch": "of several episodes together: to compare, update after each",
     "descent": "the sum is subtracted: add it",
     "negated": "the sign is a loss's: turn it",
-    "mean": "divided by the number of steps",
-    "episode-mean": "divided by the number of episodes",
+    "mean": "divided by the number of steps, a smaller lr: to compare, take the sum",
+    "episode-mean": "divided by the number of episodes: to compare, take the sum",
     "unchanged": "never moved",
     "adam": "the first move is of one size: Adam or RMSprop? Check with plain SGD",
 }
@@ -614,21 +616,18 @@ SPREADS = ("sample", "population")  # in the words only
 TOO_SMALL = "moves of a few units in the last place of the weights; use a larger lr"
 
 
-def furthest(theirs: Any, ours: Any) -> tuple[float, str, Any, Any]:
-    """The largest |a − b| / max(1, |a|, |b|) in two lists of one shape; where; a; b.
-    None, infinite and NaN differ from everything.
+def distance(theirs: Any, ours: Any) -> float:
+    """The largest |a − b| / max(1, |a|, |b|) in two lists of one shape.
+    None, infinite and NaN are far from everything.
     """
     if theirs == ours:
-        return 0.0, "", theirs, ours
+        return 0.0
+    if ours is None:
+        return math.inf
     if isinstance(theirs, list):
-        ours = [None] * len(theirs) if ours is None else ours
-        pairs = [furthest(a, b) for a, b in zip(theirs, ours)]
-        i = max(range(len(pairs)), key=lambda i: pairs[i][0])
-        difference, where, a, b = pairs[i]
-        return difference, f"[{i}]{where}", a, b
-    if ours is None or not math.isfinite(ours):
-        return math.inf, "", theirs, ours
-    return abs(theirs - ours) / max(1, abs(theirs), abs(ours)), "", theirs, ours
+        return max(map(distance, theirs, ours))
+    difference = abs(theirs - ours) / max(1, abs(theirs), abs(ours))
+    return difference if math.isfinite(ours) else math.inf
 
 
 class Tally:
@@ -658,10 +657,16 @@ class Tally:
 
     def compare(self, place: str, theirs: Any, ours: Any, names: Names = ()) -> None:
         """Their value, and a reading's."""
-        difference, where, a, b = furthest(theirs, ours)
-        entry = where and f", entry {where}"
-        text = f"{place}{entry}: theirs {a}, ours {b}" if difference else ""
-        self.add(names, difference, True, text)
+        difference, entry = distance(theirs, ours), ""
+        if difference > self.tolerance and not self.first:
+            while isinstance(theirs, list) and ours is not None:
+                far = [distance(a, b) for a, b in zip(theirs, ours)]
+                i = far.index(max(far))
+                theirs, ours, entry = theirs[i], ours[i], f"{entry}[{i}]"
+            place += (
+                f", entry {entry}" * bool(entry) + f": theirs {theirs}, ours {ours}"
+            )
+        self.add(names, difference, True, place)
 
     def reading(self) -> Names | None:
         """() if it is right, else the reading of fewest names that agrees, or None."""
@@ -700,7 +705,10 @@ def shown(names: Names) -> list[str]:
 
 
 class Scaled:
-    """A reading of the returns: a base minus its mean, and divided by its std + ε."""
+    """A reading of the returns: a base minus its mean, and divided by its std + ε.
+    Then y = a x + b, with one a and b for a group of steps: two points tell them, the
+    group grows while they fit, and at its end a = 1 / (std + ε), b = −a · mean.
+    """
 
     def __init__(self, base: str, batch: bool, spread: str):
         kind = "batch-" * batch + ("normalised" if spread else "centred")
@@ -974,11 +982,11 @@ def whole(name: str, value: Any, size: int) -> int:
 
 def in_single(numbers: Any) -> tuple[bool, bool]:
     """Are they in single precision; and are they not only 0, 1, 0.25 and the like?"""
-    if isinstance(numbers, list):
+    if isinstance(numbers, list) and isinstance(numbers[0], list):
         pairs = [in_single(part) for part in numbers]
         return all(short for short, _ in pairs), any(telling for _, telling in pairs)
-    packed = struct.pack("f", numbers if abs(numbers) < 3e38 else 0.1)
-    return struct.unpack("f", packed)[0] == numbers, numbers * 1024 % 1 != 0
+    flat = numbers if isinstance(numbers, list) else [numbers]
+    return array("f", flat).tolist() == flat, any(x * 1024 % 1 for x in flat)
 
 
 def times(factor: float, matrix: Matrix) -> Matrix:
@@ -2131,8 +2139,8 @@ class TestEnds(Program):
         self.assertEqual(child.returncode, 0)
 
     def test_a_closed_pipe_ends_it_quietly(self) -> None:
-        self.file.write_bytes(as_json(numpy_trace()))
-        check = f"test_vpg.py --check {self.file} {self.file}"
+        self.file.write_bytes(as_json(numpy_trace(lengths=[2])))
+        check = "test_vpg.py --check" + f" {self.file}" * 150  # more than a pipe holds
         for command in ("vpg.py", "vpg.py --trace /dev/stdout", check):
             script = f"{sys.executable} {HERE}/{command} | (read x; exec 0<&-; sleep 1)"
             found = process(["-c", PIPE_STATUS, script])
@@ -2253,7 +2261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 report, right = check(file, path, args.tolerance)
             print(report)
             status = max(status, int(not right))
-        except (OSError, ValueError) as error:
+        except (ArithmeticError, OSError, ValueError) as error:
             print(f"test_vpg.py: {path}: {error}", file=sys.stderr)
             status = 2
     return status

@@ -5,15 +5,15 @@
 """REINFORCE, the vanilla policy gradient, in plain Python lists; learns CartPole.
 
 The policy π(a|s), a softmax of logits linear in the state, plays an episode of states
-s_t, actions a_t and rewards r_t. Then its weights θ move, so that actions followed by
-a large return G_t become more probable [W]:
+s_t, actions a_t and rewards r_t. Then its weights θ move, so that an action gets more
+probable by as much as the return G_t that followed it is large [W]:
 
     θ ← θ + lr Σ_t G_t ∇log π(a_t|s_t),   G_t = Σ_{k≥t} γ^{k−t} r_k
 
-Method and settings are those of the notebook github.com/diracdyson/policygrad, but for
-its wrong G_t (notebook_returns). [n] and [§n] are equation and section n of Sutton &
-Barto (2018), Reinforcement Learning, 2nd ed., whose R_{t+1} is r_t here; [W] Williams
-(1992), Machine Learning 8:229–256; [NT] Nota & Thomas (2020), arXiv:1906.07073.
+Method and settings are those of the notebook github.com/diracdyson/policygrad, except
+for its wrong G_t (notebook_returns). [n] is equation, [§n] section n of Sutton & Barto
+(2018), Reinforcement Learning, 2nd ed., whose R_{t+1} is r_t here; [W] Williams (1992),
+Machine Learning 8:229–256; [NT] Nota & Thomas (2020), arXiv:1906.07073.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def softmax(logits: Vector) -> Vector:
     """
     highest = max(logits)  # cancels in every p_j; without it, exp(710) would overflow
     exps = [math.exp(z - highest) for z in logits]
-    total = math.fsum(exps)  # rounds once, so likewise the same on every Python
+    total = math.fsum(exps)  # rounded once, so the same on every Python
     return [e / total for e in exps]
 
 
@@ -97,7 +97,7 @@ def sample_action(probs: Vector, uniform: float) -> int:
     """
     cumulative = list(accumulate(probs))
     for action, c in enumerate(cumulative):
-        if c / cumulative[-1] > uniform:  # so the last quotient is exactly 1
+        if c / cumulative[-1] > uniform:  # divided, the last is exactly 1
             return action
     raise FloatingPointError(f"no action to draw: probs {probs}, uniform {uniform}")
 
@@ -113,8 +113,8 @@ class Step(NamedTuple):  # step t of an episode
 
 
 def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> Iterator[Step]:
-    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), to its end or its step
-    limit (truncated): later rewards count as 0. A seed restarts env's own randomness.
+    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), till it ends, or is cut at
+    its step limit (truncated), as if it ended. A seed restarts env's own randomness.
     """
     observation, _ = env.reset(seed=seed)
     terminated = truncated = False
@@ -141,10 +141,11 @@ def discounted_returns(rewards: Vector, gamma: float) -> Vector:
 
 
 def update(weights: Matrix, grads: list[Matrix], returns: Vector, lr: float) -> Matrix:
-    """θ + lr Σ_t G_t ∇log π(a_t|s_t), every gradient at the θ that played [13.8].
-    In [§13.3], θ moves after each step, and by γ^t times as much. Most code leaves γ^t
-    out, as here: late steps keep their full weight; but for γ < 1 the expected update
-    is in general not the gradient of E[G_0], nor of any other function [NT].
+    """θ + lr Σ_t G_t ∇log π(a_t|s_t), with each gradient at the θ that played.
+    The box in [§13.3] moves θ after each step instead [13.8], and by γ^t times as much.
+    Most code leaves γ^t out, as here: late steps keep their full weight. But if γ < 1,
+    this sum, averaged over all episodes that θ may play, is in general not the gradient
+    of E[G_0], nor of any other function [NT].
     >>> update([[0.0, 0.0], [1.0, 1.0]], [[[3.0, -3.0], [6.0, -6.0]]], [2.0], lr=0.5)
     [[3.0, -3.0], [7.0, -5.0]]
     """
@@ -157,11 +158,11 @@ def update(weights: Matrix, grads: list[Matrix], returns: Vector, lr: float) -> 
 
 
 class Episode(NamedTuple):
-    before: Matrix  # the weights that played it
+    before: Matrix  # the weights θ that played it
     steps: list[Step]
     returns: Vector  # G_t of each step
     score: float  # Σ_t r_t
-    weights: Matrix  # after the update
+    weights: Matrix  # θ after its update
 
 
 def train(
@@ -172,8 +173,8 @@ def train(
     seed: int = SEED,
     compute_returns: Callable[[Vector, float], Vector] = discounted_returns,
 ) -> Iterator[Episode]:
-    """Play an episode, update θ, and again. One random_stream draws first the weights,
-    θ_ij ~ U[0, 1) row by row, then every action; the environment has its own.
+    """Play an episode, update θ, and again. One random stream, NumPy's, draws first
+    θ_ij ~ U[0, 1), row by row, then every action; the environment has its own.
     """
     rng = random_stream(seed)
     rows, columns = env.observation_space.shape[0], env.action_space.n

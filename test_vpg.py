@@ -39,7 +39,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 import vpg
@@ -58,35 +58,25 @@ def cartpole() -> vpg.Env:
     return vpg.make_env("CartPole-v0")
 
 
-class NumpyStep(NamedTuple):
-    """A step of numpy_train; the names are those of a trace."""
-
-    state: Any
-    logits: Any
-    probs: Any
-    action: int
-    reward: float
-    grad_log_policy: Any
-
-
 def numpy_train(
     env: vpg.Env, episodes: int, lr: float, gamma: float, seed: int, notebook: bool
-) -> Iterator[tuple[list[NumpyStep], Vector, Any]]:
+) -> Iterator[tuple[list[vpg.Step], Vector, Any]]:
     """REINFORCE on arrays, the notebook's way: each episode's steps, returns, weights."""
     rng = np.random.RandomState(seed)
     weights = rng.rand(env.observation_space.shape[0], env.action_space.n)
     for episode in range(episodes):
         state, _ = env.reset(seed=seed) if episode == 0 else env.reset()
-        steps: list[NumpyStep] = []
+        steps: list[vpg.Step] = []
         done = False
         while not done:
             logits = state @ weights
             probs = np.exp(logits) / np.exp(logits).sum()
-            action = int(rng.choice(len(probs), p=probs))
-            following, reward, terminated, truncated, _ = env.step(action)
+            a = int(rng.choice(len(probs), p=probs))
+            following, reward, terminated, truncated, _ = env.step(a)
             jacobian = np.diagflat(probs) - np.outer(probs, probs)
-            grad = np.outer(state, jacobian[action] / probs[action])
-            steps.append(NumpyStep(state, logits, probs, action, float(reward), grad))
+            grad: Any = np.outer(state, jacobian[a] / probs[a])
+            step = vpg.Step(state, logits, probs, math.nan, a, float(reward), grad)
+            steps.append(step)
             state, done = following, terminated or truncated
         returns = []
         for t in range(len(steps)):
@@ -94,7 +84,7 @@ def numpy_train(
             powers = rest if notebook else range(len(rest))
             returns.append(sum(r * gamma**k for r, k in zip(rest, powers)))
         for step, return_t in zip(steps, returns):
-            weights = weights + lr * step.grad_log_policy * return_t
+            weights = weights + lr * np.array(step.grad_log_policy) * return_t
         yield steps, returns, weights
 
 
@@ -869,7 +859,7 @@ class Trace:
         self.place = -1, 0, True  # episode, step, whether the episode has ended
         self.cut = ""  # what is left out, as its end is not there
         self.records = self.read()
-        self.head = next(self.records)
+        self.head = next(self.records, {})
 
     def read(self) -> Iterator[dict[str, Any]]:
         """The lines' known fields; first the head's, {} if there is none."""

@@ -591,10 +591,10 @@ WORDS = {
     "accumulated": "all earlier gradients are still in the sum: set them to zero",
     "batch": "of several episodes together: to compare, update after each",
     "descent": "the sum is subtracted: add it",
-    "negated": "the sign is a loss's: turn it",
+    "negated": "the sign is turned: ∇log π is ascended, −Σ_t G_t log π descended",
     "mean": "divided by the number of steps, a smaller lr: to compare, take the sum",
     "episode-mean": "divided by the number of episodes: to compare, take the sum",
-    "unchanged": "never moved",
+    "unchanged": "never moved (or one array was written again and again)",
     "adam": "the first move is of one size: Adam or RMSprop? Check with plain SGD",
 }
 SPREADS = ("sample", "population")  # in the words only
@@ -630,6 +630,7 @@ class Tally:
         self, names: Names, difference: float, shown: bool = True, text: str = ""
     ) -> None:
         """How far a reading is off in one more place; text: theirs and ours."""
+        difference = math.inf if math.isnan(difference) else difference
         self.worst[names] = max(difference, self.worst.get(names, 0.0))
         differs = difference > self.tolerance
         if shown:
@@ -643,7 +644,7 @@ class Tally:
     def compare(self, place: str, theirs: Any, ours: Any, names: Names = ()) -> None:
         """Their value, and a reading's."""
         difference, entry = distance(theirs, ours), ""
-        if difference > self.tolerance and not self.first:
+        if not difference <= self.tolerance and not self.first:
             while isinstance(theirs, list) and ours is not None:
                 far = [distance(a, b) for a, b in zip(theirs, ours)]
                 i = far.index(max(far))
@@ -735,9 +736,13 @@ class Scaled:
         worst, told = 0.0, bool(self.line) and n > 0
         if told:
             mean = statistics.fmean(xs)
-            std = math.sqrt(math.fsum((x - mean) ** 2 for x in xs) / n)
-            epsilon = 1 / self.line[0] - std if self.line[0] else 0.0
-            a = 1 / (std + min(max(epsilon, 0.0), 0.01)) if self.spread else 1.0
+            std = math.dist(xs, [mean] * len(xs)) / math.sqrt(n)
+            epsilon = 1 / self.line[0] - std if self.line[0] else 0.0  # 0 to 0.01
+            a = (
+                1 / max(std + min(max(epsilon, 0.0), 0.01), 1e-300)
+                if self.spread
+                else 1.0
+            )
             worst = off([a, -a * mean], xs, ys)
         elif xs and not self.spread:
             worst = max(map(abs, ys))
@@ -834,7 +839,8 @@ NUMBERS |= dict.fromkeys(("uniform", "reward", "return", "loss", "score"), "")
 NUMBERS |= {"weights": "nm", "lr": "", "gamma": ""}
 LARGEST = sys.float_info.max
 OF_STEPS = {"uniform", "action", "reward", "return", "step", *list(NUMBERS)[:4]}
-ALIKE = {"total": "score", "obs": "state", "advantage": "return", "learning_rate": "lr"}
+ALIKE = {"total": "score", "obs": "state", "advantage": "return", "G": "return"}
+ALIKE |= {"learning_rate": "lr", "alpha": "lr", "discount": "gamma"}
 
 
 class Trace:
@@ -887,12 +893,20 @@ class Trace:
             elif name not in ("action", "returns" * head):
                 alike = [n for n in NUMBERS if n.startswith(name) or name.startswith(n)]
                 alike += [ALIKE[name]] if name in ALIKE else []
-                if len(name) > 2 and alike and alike[0] not in record:
+                if (
+                    (len(name) > 2 or name in ALIKE)
+                    and alike
+                    and alike[0] not in record
+                ):
                     self.notes[name] = f"{name} is not read; {alike[0]} would be"
         if "action" in record:
             size = self.sizes.get("m", sys.maxsize)
-            fields["action"] = whole("action", record["action"], size)
+            value = record["action"]
+            value = value[0] if isinstance(value, list) and len(value) == 1 else value
+            fields["action"] = whole("action", value, size)
         if head:
+            if not 0 <= fields.get("gamma", 0) <= 1:
+                raise ValueError(f"gamma is {fields['gamma']}; allowed: 0 to 1")
             fields["returns"] = record.get("returns", "discounted")
             if fields["returns"] not in list(vpg.RETURNS):
                 allowed = " or ".join(vpg.RETURNS)
@@ -913,12 +927,17 @@ class Trace:
 
     def numbers(self, name: str, value: Any, axes: str) -> Any:
         """Numbers of a shape; a size that is not known yet is that of the first."""
+        while len(axes) < 2 and isinstance(value, list) and len(value) == 1:
+            if axes and not isinstance(value[0], list):
+                break
+            value = value[0]  # a batch of one
         if axes:
             size = len(value) if isinstance(value, list) else 0
             allowed = self.sizes.setdefault(axes[0], size)
             if not size or size != allowed:
                 given = f"{name} has {size} entries"
                 hint = " (one sigmoid output: see README.md)" if allowed == 1 else ""
+                hint += " (the rows of weights)" if name == "state" else ""
                 raise ValueError(f"{given}; allowed: {allowed or 'a list'}{hint}")
             if len(axes) > 1:
                 return [self.numbers(name, part, axes[1:]) for part in value]
@@ -926,7 +945,8 @@ class Trace:
             return value if plain else [self.numbers(name, v, "") for v in value]
         if type(value) in (int, float) and -LARGEST <= value <= LARGEST:
             return float(value)
-        hint = "; a std of 0 makes a NaN: divide by std + 1e-8" * (name == "return")
+        nan = name == "return" and isinstance(value, float)
+        hint = "; a std of 0 makes a NaN: divide by std + 1e-8" if nan else ""
         given = f"{name} is {json.dumps(value)}"
         raise ValueError(f"{given}; allowed: finite numbers{hint}")
 
@@ -986,7 +1006,10 @@ class Check:
         self.scaled = [Scaled(*option) for option in options]
         self.moves = Moves(self.tallies["weights"], "descent", self.gamma, epsilon)
         self.losses = Moves(self.tallies["loss"], "negated", self.gamma, epsilon)
-        self.assumed = False  # are the weights ours, as an end had none?
+        self.held: Any = (
+            None  # the weights before an update that the trace does not tell
+        )
+        self.assumed = False  # are the weights ours, then?
         self.given: dict[str, list[Any]] = {}  # of the steps of an episode
 
     def compare(self, name: str, needs: Any, readings: Readings) -> None:
@@ -1013,6 +1036,16 @@ class Check:
         self.given = {name: [step.get(name) for step in steps] for name in OF_STEPS}
         states, actions = self.given["state"], self.given["action"]
         rewards, uniforms = self.given["reward"], self.given["uniform"]
+        first = self.given["logits"][0], states[0]
+        if self.held and None not in first:  # was there an update?
+            after, before = (
+                vpg.policy(w, first[1])[0] for w in (self.weights, self.held)
+            )
+            if distance(first[0], before) < distance(first[0], after):
+                self.weights = self.held
+        if self.held and self.weights is not self.held:
+            self.assumed, self.moves.many = True, []
+        self.held = None
         old, gamma = self.weights, self.gamma
         ours = [old and s and vpg.policy(old, s)[0] for s in states]
         logits = [z or o for z, o in zip(self.given["logits"], ours)]
@@ -1065,6 +1098,14 @@ class Check:
             ("unnormalised",): lambda t: [math.exp(z) for z in logits[t]],
         }
         self.compare("probs", {"logits": logits}, readings)
+        for t, p in enumerate(
+            self.given["probs"]
+        ):  # without logits, their sum at least
+            if p and not logits[t] and (min(p) < 0 or abs(math.fsum(p) - 1) > 1e-4):
+                size = math.fsum(map(abs, p)) or 1.0
+                share = [abs(entry) / size for entry in p]
+                place = f"{self.place}, step {t} (sum {math.fsum(p)})"
+                self.tallies["probs"].compare(place, p, share)
         readings = {(): lambda t: vpg.sample_action(probs[t], uniforms[t])}
         self.compare("action", {"uniform": uniforms, "probs": probs}, readings)
         readings = {
@@ -1100,7 +1141,8 @@ class Check:
 
     def loss(self, probs: Any, actions: Any, returns: Any, theirs: Any) -> None:
         """−Σ_t G_t log π(a_t|s_t)"""
-        taken = [p and a is not None and p[a] or None for p, a in zip(probs, actions)]
+        pairs = [(p or [], a) for p, a in zip(probs, actions)]
+        taken = [p[a] if a is not None and p and p[a] > 0 else None for p, a in pairs]
         needs = {"action": actions, "probs above 0": taken, "return": returns}
         if not self.lacks("loss", theirs, needs):
             logs = [[-math.log(p or 1)] for p in taken]
@@ -1119,7 +1161,7 @@ class Check:
             return
         new = vpg.update(old, grads, returns, lr)
         if told is None:
-            self.weights, self.assumed = new, True
+            self.weights, self.held = new, old
         matrices = old, told or new, new, *grads
         before, after, ours, *flat = ([w for row in m for w in row] for m in matrices)
         theirs, move = (list(map(operator.sub, x, before)) for x in (after, ours))
@@ -1132,7 +1174,7 @@ class Check:
         totals = sums(returns, flat, self.gamma or 1.0)
         self.moves.add(totals, theirs if told else None, move, lr, of)
 
-    def report(self, cut: bool) -> list[str]:
+    def report(self, cut: bool, notes: Iterable[str]) -> list[str]:
         """A line or two on each quantity."""
         returns, weights = self.tallies["return"], self.tallies["weights"]
         for scaled in self.scaled if not cut else ():
@@ -1149,7 +1191,11 @@ class Check:
         if any(word not in (readings[name] or ()) for name, word in excused.items()):
             excused = {}
         if not any(tally.checked + tally.untold for tally in self.tallies.values()):
-            raise ValueError(f"nothing to check; known: {', '.join(QUANTITIES)}")
+            lacks = [
+                f"{t.name} has no {t.lacks}" for t in self.tallies.values() if t.lacks
+            ]
+            known = f"known: {', '.join(QUANTITIES)}"
+            raise ValueError("; ".join(["nothing to check", *lacks, *notes, known]))
         both = [(readings[name], excused.get(name, "")) for name in QUANTITIES]
         return [tally.report(*pair) for tally, pair in zip(self.tallies.values(), both)]
 
@@ -1173,17 +1219,18 @@ def check(
                     short, tells = in_single(line[name])
                     telling[name] = tells or telling.get(name, False)
                     finer |= set() if short else {name}
-        network = telling.keys() - {"return"} or telling.keys()
-        coarse = network - finer  # it may still be single precision
+        told = {name for name in telling if telling[name] or name in finer}
+        network = told - {"return"} or told
         double.episode(steps, end)
-        if coarse or not network:
+        if network - finer or not network:  # it may still be single precision
             single.episode(steps, end)
-    is_single = any(map(telling.get, network - finer)) if counts[0] else False
+    is_single = counts[0] > 0 and bool(network - finer)
     title = f"{path}: {counts[0]} episodes, {counts[1]} steps"
     title += ", single precision" * is_single
     title += f"; {trace.cut}, not finished, is left out" * bool(trace.cut)
-    lines = (single if is_single else double).report(bool(trace.cut))
-    report = "\n".join([title, *trace.notes.values(), *lines])
+    notes = trace.notes.values()
+    lines = (single if is_single else double).report(bool(trace.cut), notes)
+    report = "\n".join([title, *notes, *lines])
     return report, "MISMATCH" not in report
 
 
@@ -1556,6 +1603,38 @@ class TestCheck(unittest.TestCase):
         self.assertRegex(found["logits"], "24 checked.*; our updates, where an end")
         self.assertNotIn("MISMATCH", found["all"])
 
+    def test_weights_told_at_a_batchs_end_alone_are_held_until_then(self) -> None:
+        lines = numpy_trace(batch=3, move=("mean",))
+        told = [line for line in lines if "loss" in line]
+        for line in lines[1:]:
+            if line not in told:
+                line.pop("weights", None)
+        variants = self.variants(lines)
+        self.assertEqual(variants, {"weights": "batch + mean", "loss": "batch + mean"})
+
+    def test_probs_without_logits_sum_to_1(self) -> None:
+        step = {"episode": 0, "step": 0, "reward": 1.0, "return": 1.0, "action": 0}
+        for probs, wrong in ([0.25, 0.75], 0), ([1.0, 1.0], 1), ([-0.5, 1.5], 1):
+            found = self.check([{"gamma": 1.0}, step | {"probs": probs}])
+            self.assertEqual("MISMATCH" in found["probs"], bool(wrong))
+
+    def test_what_overflows_is_far_off_and_no_crash(self) -> None:
+        steps: list[Line] = [{"episode": 0, "step": t, "reward": 1.0} for t in (0, 1)]
+        for first, second in (1e-320, 2e-320), (1e200, 1.0), (1e308, 1e308):
+            steps[0] |= {"reward": first, "return": first}
+            steps[1] |= {"reward": second, "return": second / 4}
+            variants = self.variants([{"gamma": 0.9}, *steps])
+            self.assertEqual(variants.keys(), {"return"} if first > 1 else set())
+        step = steps[0] | {
+            "state": [1e9],
+            "probs": [0.5, 0.5],
+            "action": 0,
+            "return": 1,
+        }
+        end = {"episode": 0, "weights": [[5.0, 5.0]]}
+        head = {"gamma": 0.9, "lr": 1e300, "weights": [[1.0, 1.0]]}
+        self.assertIn("weights", self.variants([head, step, end]))
+
     def test_the_trace_s_latest_weights_are_in_force(self) -> None:
         spoil = functools.partial(spoiled, ("weights", 0, 0))
         self.assertEqual(self.variants(numpy_trace(spoil=spoil)), {"weights": "?"})
@@ -1581,7 +1660,13 @@ class TestCheck(unittest.TestCase):
             if line.get("action") == 1:
                 line["action"] = True if line["step"] % 2 else 1.0
         text = as_json(lines)
+        nested = [  # a batch of one
+            line | {key: [line[key]] for key in ("state", "probs", "action", "return")}
+            for line in lines
+            if "step" in line
+        ]
         for data in (
+            as_json([lines[0], *nested]),
             b"\xef\xbb\xbf" + text,
             text.replace(b"\n", b"\r\n"),
             text + b"\n\r\n \n",
@@ -1610,6 +1695,7 @@ class TestCheck(unittest.TestCase):
             (1, "3 entries; allowed: 4", {"weights": [[1, 2, 3, 4], [1, 2, 3]]}),
             (1, '"x"; allowed: finite numbers', {"lr": "x"}),
             (1, "allowed: discounted or notebook", {"returns": ["discounted"]}),
+            (1, "gamma is -0.5; allowed: 0 to 1", {"gamma": -0.5}),
             (2, '"1"; allowed: finite numbers', {"reward": "1"}),
             (2, "true; allowed: finite numbers", {"reward": True}),
             (2, "[]; allowed: finite numbers", {"uniform": []}),
@@ -1683,6 +1769,7 @@ class TestCheck(unittest.TestCase):
                 ([right, "--bogus"], 2),
                 ([right, "--tolerance", "-1"], 2),
                 ([right, "--tolerance", "nan"], 2),
+                (["-", "-"], 2),
             ):
                 found = called(["--check", *args])
                 self.assertEqual(found.returncode, status, found)
@@ -2173,7 +2260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     status = 0
     for path in args.check:
         try:
-            with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
+            with open(0 if path == "-" else path, "rb") as file:
                 report, right = check(file, path, args.tolerance)
             print(report)
             status = max(status, int(not right))

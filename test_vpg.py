@@ -626,20 +626,20 @@ class Tally:
         self.shown: set[Names] = set()  # readings that could have differed
         self.dead: set[Names] = set()  # readings that did
 
-    def add(
-        self, names: Names, difference: float, shown: bool = True, text: str = ""
-    ) -> None:
-        """How far a reading is off in one more place; text: theirs and ours."""
+    def add(self, names: Names, difference: float, **more: Any) -> None:
+        """How far a reading is off in one more place; more: a text on it, and whether
+        rounding explains it, and whether the reading could have been told here.
+        """
         difference = math.inf if math.isnan(difference) else difference
         self.worst[names] = max(difference, self.worst.get(names, 0.0))
-        differs = difference > self.tolerance
-        if shown:
+        differs = difference > self.tolerance and not more.get("rounding", False)
+        if more.get("shown", True):
             self.shown.add(names)
         if differs:
             self.dead.add(names)
         if not names:
             self.checked, self.differing = self.checked + 1, self.differing + differs
-            self.first = self.first or text * differs
+            self.first = self.first or more.get("text", "") * differs
 
     def compare(self, place: str, theirs: Any, ours: Any, names: Names = ()) -> None:
         """Their value, and a reading's."""
@@ -651,7 +651,7 @@ class Tally:
                 theirs, ours, entry = theirs[i], ours[i], f"{entry}[{i}]"
             place += f", entry {entry}" if entry else ""
             place += f": theirs {theirs}, ours {ours}"
-        self.add(names, difference, True, place)
+        self.add(names, difference, text=place)
 
     def reading(self) -> Names | None:
         """() if it is right, else the reading of fewest names that agrees, or None."""
@@ -746,7 +746,8 @@ class Scaled:
             worst = off([a, -a * mean], xs, ys)
         elif xs and not self.spread:
             worst = max(map(abs, ys))
-        tally.add(self.names, worst, told and (not self.batch or self.episodes > 1))
+        shown = told and (not self.batch or self.episodes > 1)
+        tally.add(self.names, worst, shown=shown)
         self.begin()
 
 
@@ -821,11 +822,11 @@ class Moves:
             if told:
                 scale = max(largest, *map(abs, move)) or 1.0
                 off = [abs(a - b) / scale for a, b in zip(theirs, move)]
-                for k, bound in enumerate(noise):  # what rounding explains is tolerated
-                    if off[k] * scale <= bound:
-                        off[k] = min(off[k], tally.tolerance)
+                beyond = [o for o, n in zip(off, noise) if not o * scale <= n]
+                more = {"rounding": max(beyond, default=0.0) <= tally.tolerance}
                 alone = pool[6] == [1.0] and {"batch", "episode-mean"} & set(names)
-                tally.add(names, max(off), not alone, text(off.index(max(off))))
+                more |= {"shown": not alone, "text": text(off.index(max(off)))}
+                tally.add(names, max(off), **more)
         if not still:
             if told and expected and not self.moved:
                 first = [abs(a) / unit for a, b in zip(theirs, ours) if b]
@@ -1036,13 +1037,12 @@ class Check:
         self.given = {name: [step.get(name) for step in steps] for name in OF_STEPS}
         states, actions = self.given["state"], self.given["action"]
         rewards, uniforms = self.given["reward"], self.given["uniform"]
-        first = self.given["logits"][0], states[0]
-        if self.held and None not in first:  # was there an update?
-            after, before = (
-                vpg.policy(w, first[1])[0] for w in (self.weights, self.held)
-            )
-            if distance(first[0], before) < distance(first[0], after):
-                self.weights = self.held
+        for k, name in enumerate(("logits", "probs")):
+            theirs = self.given[name][0]
+            if self.held and theirs and states[0]:  # was there an update?
+                both = (vpg.policy(w, states[0])[k] for w in (self.held, self.weights))
+                before, after = (distance(theirs, ours) for ours in both)
+                self.weights = self.held if before < after else self.weights
         if self.held and self.weights is not self.held:
             self.assumed, self.moves.many = True, []
         self.held = None
@@ -1186,7 +1186,8 @@ class Check:
         elif readings["weights"] is None and self.moves.even:
             readings["weights"] = ("adam",)
         if self.assumed:
-            self.tallies["logits"].note = "; our updates, where an end has no weights"
+            name = "logits" if self.tallies["logits"].checked else "probs"
+            self.tallies[name].note = "; our updates, where an end has no weights"
         excused = {"grad_log_policy": "negated", "weights": "descent"}
         if any(word not in (readings[name] or ()) for name, word in excused.items()):
             excused = {}
@@ -1206,8 +1207,8 @@ def check(
     """The report on a trace, and whether all that was checked is right."""
     trace, counts = Trace(file), [0, 0]
     double, single = (
-        Check(trace.head, bound if tolerance is None else tolerance, epsilon)
-        for bound, epsilon in PRECISIONS
+        Check(trace.head, *(precision if tolerance is None else (tolerance, 0.0)))
+        for precision in PRECISIONS
     )
     telling: dict[str, bool] = {}  # the quantities that are there
     finer: set[str] = set()  # those that are not in single precision
@@ -1534,7 +1535,8 @@ class TestCheck(unittest.TestCase):
     def test_single_precision_is_seen_and_has_its_own_tolerance(self) -> None:
         lines = numpy_trace(dtype=np.float32)
         self.assertIn(", single precision", self.check(lines)["title"])
-        self.assertIn("MISMATCH", self.check(lines, 1e-9)["all"])
+        for name in ("MISMATCH", "weights          MISMATCH", "loss             MIS"):
+            self.assertIn(name, self.check(lines, 1e-9)["all"])
         lines[1]["logits"][0] += 1e-9  # one number that is finer, of one quantity
         self.assertIn(", single precision", self.check(lines)["title"])
         for line in lines:
@@ -1604,13 +1606,14 @@ class TestCheck(unittest.TestCase):
         self.assertNotIn("MISMATCH", found["all"])
 
     def test_weights_told_at_a_batchs_end_alone_are_held_until_then(self) -> None:
-        lines = numpy_trace(batch=3, move=("mean",))
-        told = [line for line in lines if "loss" in line]
-        for line in lines[1:]:
-            if line not in told:
-                line.pop("weights", None)
-        variants = self.variants(lines)
-        self.assertEqual(variants, {"weights": "batch + mean", "loss": "batch + mean"})
+        for absent in ("", "logits"):
+            lines = numpy_trace(batch=3, move=("mean",))
+            for line in lines[1:]:
+                line.pop(absent, None)
+                if "loss" not in line:
+                    line.pop("weights", None)
+            expected = dict.fromkeys(("weights", "loss"), "batch + mean")
+            self.assertEqual(self.variants(lines), expected)
 
     def test_probs_without_logits_sum_to_1(self) -> None:
         step = {"episode": 0, "step": 0, "reward": 1.0, "return": 1.0, "action": 0}
@@ -2257,21 +2260,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return benchmark()
     if not args.check:
         unittest.main(argv=[sys.argv[0], *rest])
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a closed pipe ends it quietly
     status = 0
     for path in args.check:
         try:
             with open(0 if path == "-" else path, "rb") as file:
                 report, right = check(file, path, args.tolerance)
-            print(report)
-            status = max(status, int(not right))
         except (ArithmeticError, OSError, ValueError) as error:
             print(f"test_vpg.py: {path}: {error}", file=sys.stderr)
             status = 2
+        else:
+            print(report, flush=True)
+            status = max(status, int(not right))
     return status
 
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if hasattr(signal, "SIGPIPE") and "--check" in sys.argv:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a closed pipe ends it quietly
     sys.exit(main())

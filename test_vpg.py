@@ -1042,7 +1042,8 @@ class Check:
             if self.held and theirs and states[0]:  # was there an update?
                 both = (vpg.policy(w, states[0])[k] for w in (self.held, self.weights))
                 before, after = (distance(theirs, ours) for ours in both)
-                self.weights = self.held if before < after else self.weights
+                if before < after and after > self.tallies[name].tolerance:
+                    self.weights = self.held
         if self.held and self.weights is not self.held:
             self.assumed, self.moves.many = True, []
         self.held = None

@@ -699,23 +699,23 @@ class Scaled:
         self.begin()
 
     def begin(self) -> None:
-        """A new group of steps; a and b of its line y = a x + b are not known yet."""
+        """A new group of steps; a and b are not known yet."""
         self.xs: Vector = []
         self.ys: Vector = []
-        self.line: Vector = []
+        self.ends: list[tuple[float, float]] = []  # the lowest and the highest x, y
+        self.line: Vector = []  # a, b
         self.episodes = 0
 
     def join(self, xs: Vector, ys: Vector) -> bool:
         """Add an episode, if its a and b are the group's."""
-        all_xs, all_ys, line = self.xs + xs, self.ys + ys, self.line
-        low, high = all_xs.index(min(all_xs)), all_xs.index(max(all_xs))
-        if not line and all_xs[low] < all_xs[high]:
-            run, rise = all_xs[high] - all_xs[low], all_ys[high] - all_ys[low]
-            a = rise / run if self.spread else 1.0
-            line = [a, all_ys[low] - a * all_xs[low]]
-        if off(line or [0.0, all_ys[0]], xs, ys) > 1e-4:
+        (x, y), high = ends = [f([*self.ends, *zip(xs, ys)]) for f in (min, max)]
+        run, rise = high[0] - x, high[1] - y
+        a = (rise / run if run else 0.0) if self.spread else 1.0
+        line = [a, y - a * x] if run or not self.spread else [0.0, y]
+        all_xs, all_ys = self.xs + xs, self.ys + ys
+        if off(line, *((xs, ys) if ends == self.ends else (all_xs, all_ys))) > 1e-4:
             return False
-        self.xs, self.ys, self.line = all_xs, all_ys, line
+        self.xs, self.ys, self.ends, self.line = all_xs, all_ys, ends, line * bool(run)
         self.episodes += 1
         return True
 
@@ -811,8 +811,9 @@ class Moves:
         largest, expected = max(map(abs, theirs)), max(map(abs, ours))
         rounding = self.epsilon * (1 + math.sqrt(many[5][0]))
         noise = [rounding * (size + unit * s) for size, s in zip(sizes, many[3])]
-        least = 4 * rounding * max(sizes) * (self.down == "descent")
-        told = (largest or expected) > least or largest == expected
+        least = 4 * max(noise) if self.down == "descent" else 0.0
+        least = least if math.isfinite(expected) else 0.0
+        told = not (largest or expected) <= least or largest == expected
         tally.untold += not told
         for names in self.readings:
             if (names and names in tally.dead) or (still and "batch" in names):
@@ -825,7 +826,10 @@ class Moves:
                 beyond = [o for o, n in zip(off, noise) if not o * scale <= n]
                 more = {"rounding": max(beyond, default=0.0) <= tally.tolerance}
                 alone = pool[6] == [1.0] and {"batch", "episode-mean"} & set(names)
-                more |= {"shown": not alone, "text": text(off.index(max(off)))}
+                more |= {
+                    "shown": not (alone or still),
+                    "text": text(off.index(max(off))),
+                }
                 tally.add(names, max(off), **more)
         if not still:
             if told and expected and not self.moved:

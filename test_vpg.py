@@ -1408,6 +1408,8 @@ class TestCheck(unittest.TestCase):
         self.assertEqual(found["title"], "trace: 6 episodes, 24 steps")
         counts = [found[name].split()[1] for name in QUANTITIES]
         self.assertEqual(counts, ["24"] * 5 + ["6"] * 3)
+        for name in QUANTITIES:
+            self.assertRegex(found[name], r"worst difference (0.0e\+00|.*e-1[4-7])$")
 
     def test_every_return_is_named(self) -> None:
         scales = ("", "centred", "normalised", "batch-centred", "batch-normalised")

@@ -710,8 +710,8 @@ class Scaled:
         """Add an episode, if its a and b are the group's."""
         (x, y), high = ends = [f([*self.ends, *zip(xs, ys)]) for f in (min, max)]
         run, rise = high[0] - x, high[1] - y
-        a = (rise / run if run else 0.0) if self.spread else 1.0
-        line = [a, y - a * x] if run or not self.spread else [0.0, y]
+        a = rise / run if run else 0.0
+        line = [a, y - a * x]
         all_xs, all_ys = self.xs + xs, self.ys + ys
         if off(line, *((xs, ys) if ends == self.ends else (all_xs, all_ys))) > 1e-4:
             return False
@@ -744,8 +744,6 @@ class Scaled:
                 else 1.0
             )
             worst = off([a, -a * mean], xs, ys)
-        elif xs and not self.spread:
-            worst = max(map(abs, ys))
         shown = told and (not self.batch or self.episodes > 1)
         tally.add(self.names, worst, shown=shown)
         self.begin()
@@ -1430,6 +1428,31 @@ class TestCheck(unittest.TestCase):
                 if "normalised" in scale:
                     words = self.check(lines)["words"]
                     self.assertIn("sample" if ddof else "population", words)
+
+    def test_batches_are_found_where_nothing_tells_their_ends(self) -> None:
+        for scale, ddof in ("batch-centred", 1), ("batch-normalised", 0):
+            lines = numpy_trace(batch=3, scale=scale, ddof=ddof, lengths=[4, 1, 3] * 3)
+            for line in lines:
+                line.pop("weights", line.pop("loss", None))
+            self.assertEqual(self.variants(lines), {"return": scale})
+
+    def test_only_the_mean_and_the_std_are_named(self) -> None:
+        x = NUMPY_BASES[""](np.ones(4), np.arange(4), 0.9)
+        steps = [
+            {"episode": n, "step": t, "reward": 1} for n in range(3) for t in range(4)
+        ]
+        for y, name in (
+            ((x - x.mean()) / x.std(ddof=1), "normalised"),  # of three equal episodes
+            ((x - x.mean()) / (x.std() + 0.009), "normalised"),
+            ((x - x.mean()) / (x.std() + 0.1), "?"),
+            ((x - x.mean()) / (x.std() - 0.01), "?"),
+            (x / x.std(), "?"),
+            (x - x.mean() - 0.1, "?"),
+            (x - 2.0, "?"),
+            (x / 2, "?"),
+        ):
+            lines = [step | {"return": y[step["step"]]} for step in steps]
+            self.assertEqual(self.variants([{"gamma": 0.9}, *lines])["return"], name)
 
     def test_every_move_and_loss_is_named(self) -> None:
         kinds = ((), ("prefactor",), ("mean-log-prob",), ("accumulated",))

@@ -823,11 +823,7 @@ class Moves:
                 off = [abs(a - b) / scale for a, b in zip(theirs, move)]
                 beyond = [o for o, n in zip(off, noise) if not o * scale <= n]
                 more = {"rounding": max(beyond, default=0.0) <= tally.tolerance}
-                alone = pool[6] == [1.0] and {"batch", "episode-mean"} & set(names)
-                more |= {
-                    "shown": not (alone or still),
-                    "text": text(off.index(max(off))),
-                }
+                more |= {"shown": not still, "text": text(off.index(max(off)))}
                 tally.add(names, max(off), **more)
         if not still:
             if told and expected and not self.moved:
@@ -1560,7 +1556,11 @@ class TestCheck(unittest.TestCase):
         lines = numpy_trace(lr=2.5e-9, lengths=[4] * 5, move=("down",))
         self.assertEqual(self.variants(lines)["weights"], "descent")
         lines = numpy_trace(lr=2.5e-9, dtype=np.float32, move=("down",))
-        self.assertIn("not checked: moves of a few units", self.check(lines)["weights"])
+        expected = "weights          not checked: moves of a few units"
+        self.assertEqual(self.check(lines)["weights"][: len(expected)], expected)
+        lines[-1]["weights"][0][0] += 0.125  # one that can be told
+        self.assertIn("differ, first at episode 5", self.check(lines)["weights"])
+        self.assertIn("; 5 not checked: moves", self.check(lines)["weights"])
 
     def test_single_precision_is_seen_and_has_its_own_tolerance(self) -> None:
         lines = numpy_trace(dtype=np.float32)

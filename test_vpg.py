@@ -13,7 +13,6 @@ the program.
 """
 
 import argparse
-import ast
 import contextlib
 import doctest
 import functools
@@ -40,7 +39,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest import mock
 
 import vpg
 from vpg import Matrix, Vector
@@ -1817,441 +1815,276 @@ class TestCheck(unittest.TestCase):
 # ------------------------------------------------- the program, in real processes
 
 
-def process(command: list[str], env: Any = None, **options: Any) -> Any:
-    """A process that has ended, with what it wrote."""
-    settings: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    settings |= {"env": os.environ | {"PYTHONPATH": str(HERE)} | (env or {})}
-    command = [sys.executable, *command]
-    return subprocess.run(command, check=False, text=True, timeout=60, **settings)
+def called(
+    args: list[str], input: str | None = None, shell: str = "", **variables: str
+) -> Any:
+    """python vpg.py args, or test_vpg.py --check; shell: a script that runs "$@"."""
+    program = HERE / ("test_vpg.py" if "--check" in args else "vpg.py")
+    command = [sys.executable, str(program), *args]
+    if shell:
+        command = ["sh", "-c", shell, "sh", *command]
+    env = os.environ | {"PYTHONPATH": ".", "PYTHONIOENCODING": "utf-8"} | variables
+    options: Any = {"capture_output": True, "encoding": "utf-8", "timeout": 60}
+    return subprocess.run(command, check=False, input=input, env=env, **options)
 
 
-def called(args: list[str], input: str | None = None, **env: str) -> Any:
-    """python test_vpg.py args"""
-    return process([str(HERE / "test_vpg.py"), *args], env, input=input)
+OWN = """
+import os
+from gymnasium import register, spaces
+from gymnasium.envs.classic_control import CartPoleEnv
+from signal import *
 
+os.environ |= {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
 
-PIPE_STATUS = "import os, sys; os.execvp('bash', ['bash', '-c', sys.argv[1] + "
-PIPE_STATUS += "'; echo ${PIPESTATUS[0]}'])"
-WINDOW = {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
-ENVIRONMENTS = """
-import gymnasium, numpy as np, time
-class Env(gymnasium.Env):
-    observation_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
-    action_space = gymnasium.spaces.Discrete(2)
-    episodes = 0
-    def __init__(self, kind, reward=0.25, render_mode=None):
-        self.kind, self.reward = kind, reward
-        if kind == "square":
-            self.observation_space = gymnasium.spaces.Box(0, 1, (2, 2))
-        if kind == "start":
-            self.action_space = gymnasium.spaces.Discrete(2, start=1)
-    def reset(self, seed=None, options=None):
-        super().reset(seed=seed)
-        self.episodes, self.steps = self.episodes + 1, 0
-        return np.zeros(1, np.float32), {}
+class Own(CartPoleEnv):
+    metadata = CartPoleEnv.metadata | {"render_fps": 1000}
+    episodes, reward = 0, 0.5
+
+    def __init__(self, render_mode=None, **own):
+        super().__init__(render_mode=render_mode)
+        vars(self).update(own)
+
+    def reset(self, **kwargs):
+        self.episodes += 1
+        if self.episodes == 3:
+            exec(os.environ.get("THIRD", ""))
+        return super().reset(**kwargs)
+
     def step(self, action):
-        self.steps += 1
-        if self.kind == "raises" and self.episodes == 3:
-            raise OSError("the pole is stuck")
-        while self.kind == "hangs" and self.episodes == 3:
-            time.sleep(0.01)
-        return np.zeros(1, np.float32), self.reward, self.steps == 2, False, {}
-for kind in ("short", "raises", "hangs", "square", "start"):
-    gymnasium.register(f"{kind}-v0", Env, kwargs={"kind": kind})
-gymnasium.register("huge-v0", Env, max_episode_steps=9, kwargs={"kind": "", "reward": 1e300})
-gymnasium.register("low-v0", Env, max_episode_steps=9, kwargs={"kind": "", "reward": -1e9})
+        state, _, *ended = super().step(action)
+        return state, self.reward, *ended
+
+register("Own", Own)
+register("Huge", Own, max_episode_steps=9, kwargs={"reward": 1e300})
+register("Grid", Own, kwargs={"observation_space": spaces.Box(0, 1, (2, 2))})
+register("From1", Own, kwargs={"action_space": spaces.Discrete(2, start=1)})
 """
 
 
 class Program(unittest.TestCase):
-    """With a folder of its own, which has environments."""
+    """In a folder with own.py, whose environments execute THIRD before episode 3."""
+
+    own = "--env own:Own --episodes 5"
+    outputs = " --scores scores --trace trace --save saved"
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.file = self.folder / "file"
-        (self.folder / "own.py").write_text(ENVIRONMENTS)
-        self.command = [str(HERE / "vpg.py")]
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder.name)
+        Path("own.py").write_text(OWN)
 
-    def run_it(self, *args: str, env: Any = None, **options: Any) -> Any:
-        """python vpg.py args"""
-        variables = {"PYTHONPATH": str(self.folder)} | (env or {})
-        command = [*self.command, *args]
-        return process(command, variables, cwd=self.folder, **options)
-
-    def start(self, *args: str, ready: str, **options: Any) -> Any:
-        """python vpg.py args, until it has printed a line with ready."""
-        child: Any = subprocess.Popen(
-            [sys.executable, *self.command, *args],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | WINDOW | {"PYTHONPATH": str(self.folder)},
-            **options,
-        )
-        for clean in (child.wait, child.stderr.close, child.stdout.close, child.kill):
-            self.addCleanup(clean)
-        while ready not in child.stdout.readline():
-            self.assertIsNone(child.poll())
-        return child
-
-    def weights(self, out: str) -> Any:
-        """The last line."""
-        return json.loads(out.splitlines()[-1])
+    def ran(self, args: str, status: int = 0, **more: str) -> Any:
+        """What ended with this status; with 1 or 2, and only then, it says why."""
+        result = called(args.split(), **more)
+        self.assertEqual(result.returncode, status, (args, result.stderr))
+        self.assertEqual(bool(result.stderr), status in (1, 2), result.stderr)
+        return result
 
     def assert_whole(self, out: str, episodes: int) -> None:
         """The report, the scores, the trace and the saved weights agree."""
-        lines = [*map(json.loads, (self.folder / "trace").read_text().splitlines())]
-        ends = [line for line in lines[1:] if "step" not in line]
+        lines = [json.loads(line) for line in Path("trace").read_text().splitlines()]
+        ends = [line for line in lines if "score" in line]
         self.assertEqual((len(ends), lines[-1]), (episodes, ends[-1]))
-        scores = (self.folder / "scores").read_text().split()
-        self.assertEqual([*map(float, scores)], [end["score"] for end in ends])
+        scores = [float(score) for score in Path("scores").read_text().split()]
+        self.assertEqual(scores, [end["score"] for end in ends])
         steps = len(lines) - 1 - len(ends)
         self.assertIn(f"\n{episodes} episodes, {steps} steps, ", out)
-        saved = json.loads((self.folder / "saved").read_text())
-        self.assertEqual(saved["episodes"], episodes)
-        for weights in (saved["weights"], self.weights(out)):
-            self.assertEqual(weights, ends[-1]["weights"])
-
-    outputs = ("--scores", "scores", "--trace", "trace", "--save", "saved")
+        saved, last = json.loads(Path("saved").read_text()), ends[-1]["weights"]
+        self.assertEqual((saved["episodes"], saved["weights"]), (episodes, last))
+        self.assertEqual(json.loads(out.splitlines()[-1]), last)
 
 
 class TestRun(Program):
-    def test_help_shows_each_flag_with_its_default(self) -> None:
-        text = " ".join(self.run_it("--help").stdout.split())
-        defaults = {"env": "CartPole-v0", "episodes": "20000", "lr": "2.5e-05"}
-        defaults |= {"gamma": "0.99", "seed": "1", "returns": "discounted"}
-        for flag, default in defaults.items():
-            self.assertRegex(text, rf"--{flag} [^-].*?\(default: {default}\)")
+    def test_help_shows_the_defaults(self) -> None:
+        text = self.ran("--help", COLUMNS="200").stdout
+        shown = " ".join(re.findall(r"\(default: (.*)\)", text))
+        self.assertEqual(shown, "CartPole-v0 20000 2.5e-05 0.99 1 discounted")
 
     def test_it_draws_the_learning_curve_and_reports(self) -> None:
-        result = self.run_it("--episodes", "40", "--seed", "3")
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-        lines = result.stdout.splitlines()
-        episodes = list(vpg.train(cartpole(), 40, 2.5e-5, 0.99, 3))
+        episodes = list(vpg.train(cartpole(), 40, seed=3))
         scores = [episode.score for episode in episodes]
-        self.assertEqual(lines[0], "episodes  mean score")
-        for row, n in zip(lines[1:21], range(2, 41, 2), strict=True):
-            mean = (scores[n - 2] + scores[n - 1]) / 2
-            bar = "█" * round(50 * mean / 200)  # 200 is the episode limit: a full bar
-            self.assertEqual(row, f"{n:8}  {mean:#10.5g}  {bar}")
-        self.assertEqual(lines[22], f"mean of the last 40: {sum(scores) / 40:#.5g}")
-        counts = f"^40 episodes, {sum(scores):.0f} steps, [0-9]+ per second$"
-        self.assertRegex(lines[23], counts)
-        self.assertEqual(json.loads(lines[24]), episodes[-1].weights)
-        self.assertEqual(len(lines), 25)
+        for encoding, block in ("utf-8", "█"), ("ascii", "?"):
+            lines = ["episodes  mean score"]
+            for n in range(2, 41, 2):
+                mean = statistics.fmean(scores[n - 2 : n])
+                bar = block * round(50 * mean / 200)  # 200 steps at most: a full bar
+                lines.append(f"{n:8}  {mean:#10.5g}  {bar}")
+            lines += ["", f"mean of the last 40: {statistics.fmean(scores):#.5g}"]
+            lines.append(f"40 episodes, {sum(scores):.0f} steps, … per second")
+            lines.append(json.dumps(episodes[-1].weights))
+            out = self.ran("--episodes 40 --seed 3", PYTHONIOENCODING=encoding).stdout
+            self.assertEqual(re.sub("[0-9]+ per", "… per", out).splitlines(), lines)
 
     def test_it_says_once_after_how_many_episodes_it_is_solved(self) -> None:
-        out = self.run_it("--lr", "2e-3", "--episodes", "360").stdout
+        out = self.ran("--lr 2e-3 --episodes 360").stdout
         self.assertEqual(re.findall("solved.*", out), ["solved after 339 episodes"])
 
-    def test_nothing_but_the_weights_is_wider_than_80_columns(self) -> None:
-        for env, episodes in ("huge", "20"), ("low", "3"), ("short", "1"):
-            result = self.run_it("--env", f"own:{env}-v0", "--episodes", episodes)
-            self.assertEqual((result.returncode, result.stderr), (0, ""))
-            lines = result.stdout.splitlines()[:-1]
-            self.assertLessEqual(max(map(len, lines)), 80)
-            bars = {line.count("█") for line in lines}
-            self.assertEqual(max(bars), 50 if env == "huge" else 0)
-
-    def test_other_environments_with_vectors_and_discrete_actions_run(self) -> None:
-        import gymnasium
-
-        environments = ["MountainCar-v0"]
-        if gymnasium.__version__ >= "1" or np.__version__ < "2":
-            environments.append("Acrobot-v1")  # 0.29's own asks NumPy 2 for np.float_
-        for env in environments:
-            result = self.run_it("--env", env, "--episodes", "1")
-            self.assertEqual((result.returncode, result.stderr), (0, ""))
-
-    def test_a_stdout_that_knows_no_blocks_gets_something_else(self) -> None:
-        result = self.run_it("--episodes", "1", env={"PYTHONIOENCODING": "ascii"})
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-        self.assertIn(f"  {'?' * round(50 * 91 / 200)}\n", result.stdout)
+    def test_any_environment_is_drawn_in_80_columns(self) -> None:
+        # Own has no step limit, and the means of MountainCar are negative: no bar
+        for env, bar in ("own:Huge", 50), ("own:Own", 0), ("MountainCar-v0", 0):
+            lines = self.ran(f"--env {env} --episodes 3").stdout.splitlines()
+            self.assertLessEqual(max(map(len, lines[:-1])), 80)  # without the weights
+            self.assertEqual({line.count("█") for line in lines[1:4]}, {bar})
 
     def test_bad_input_is_refused_before_anything_is_emptied(self) -> None:
-        self.file.write_text("precious")
-        os.symlink(self.file, self.folder / "link")
-        outputs = ("--scores", "file")
-        for args, given, allowed in (
-            ("--episodes 0", "0", "1 to 1000000000"),
-            ("--episodes 1.5", "1.5", "int"),
-            ("--lr=-1e-9", "-1e-09", "0 to 1.79"),
-            ("--lr nan", "nan", "0 to "),
-            ("--lr inf", "inf", "0 to "),
-            ("--gamma -0.01", "-0.01", "0 to 1"),
-            ("--gamma 1.01", "1.01", "0 to 1"),
-            ("--seed -1", "-1", "0 to 4294967295"),
-            ("--seed 4294967296", "4294967296", "0 to 4294967295"),
-            ("--returns mine", "mine", "notebook"),
-            ("--bogus", "--bogus", ""),
-            ("--env Nope-v0", "Nope", ""),
-            ("--env no_such_module:Env-v0", "no_such_module", ""),
-            ("--env FrozenLake-v1", "Discrete(16)", "Box (n,)"),
-            ("--env Pendulum-v1", "Box(-2.0, 2.0, (1,), float32)", "Discrete from 0"),
-            ("--env own:square-v0", "(2, 2)", "Box (n,)"),
-            ("--env own:start-v0", "start=1", "Discrete from 0"),
-            ("--trace /no/such", "/no/such", ""),
-            (f"--save {self.folder}", str(self.folder), ""),
-            ("--trace file", "two outputs to one file", "a file for each"),
-            ("--save link", "two outputs to one file", "a file for each"),
-            ("--watch /no/such", "/no/such", ""),
+        Path("file").write_text("precious")
+        os.symlink("file", "link")
+        for args, told in (
+            ("--episodes 0", "--episodes 0; allowed: 1 to 1000000000"),
+            ("--lr=-1e-9", "--lr -1e-09; allowed: 0 to 1.79"),
+            ("--lr nan", "--lr nan; allowed: 0 to 1.79"),
+            ("--gamma 1.01", "--gamma 1.01; allowed: 0 to 1"),
+            ("--seed 4294967296", "--seed 4294967296; allowed: 0 to 4294967295"),
+            ("--env Nope-v0", "Nope"),
+            ("--env FrozenLake-v1", "Discrete(16), Discrete(4); allowed: Box (n,), "),
+            ("--env Pendulum-v1", "(1,), float32); allowed: Box (n,), Discrete from 0"),
+            ("--env own:Grid", "(2, 2), float32), Discrete(2); allowed: Box (n,)"),
+            ("--env own:From1", "start=1); allowed: Box (n,), Discrete from 0"),
+            ("--env Acrobot-v1 --watch", "--watch : allowed: 6 × 3 weights"),
+            ("--trace /no/such", "/no/such"),
+            ("--save link", "two outputs to one file; allowed: a file for each"),
         ):
-            with self.subTest(args=args):
-                result = self.run_it(*outputs, *args.split())
-                self.assertEqual((result.returncode, result.stdout), (2, ""))
-                line = result.stderr.splitlines()[-1]
-                self.assertTrue(line.startswith("vpg.py: error: "), result.stderr)
-                self.assertIn(given, line)
-                self.assertIn(allowed, line)
-                self.assertEqual(self.file.read_text(), "precious")
+            result = self.ran(f"--scores file {args}", 2)
+            self.assertRegex(result.stderr, "\nvpg.py: error: .*" + re.escape(told))
+            self.assertEqual(result.stdout + Path("file").read_text(), "precious")
 
     def test_bounds_are_allowed(self) -> None:
-        for bounds in ("0 0 0", f"{sys.float_info.max} 1 4294967295"):
-            lr, gamma, seed = bounds.split()
-            args = ("--lr", lr, "--gamma", gamma, "--seed", seed, "--episodes", "1")
-            result = self.run_it(*args)
-            self.assertEqual(result.returncode, 0 if lr == "0" else 1)
-            self.assertNotIn("usage", result.stderr)
+        self.ran("--lr 0 --gamma 0 --seed 0 --episodes 1")
+        largest = sys.float_info.max  # an lr with which the first update overflows
+        result = self.ran(f"--lr {largest} --gamma 1 --seed 4294967295", 1)
+        self.assertIn(f"not finite; allowed: an lr below {largest}\n", result.stderr)
+        (episode,) = vpg.train(cartpole(), 1, seed=2**32 - 1)
+        self.assertEqual(json.loads(result.stdout.splitlines()[-1]), episode.before)
 
-    def test_a_missing_gymnasium_is_told(self) -> None:
-        text = "raise ModuleNotFoundError('gymnasium')"
-        (self.folder / "gymnasium.py").write_text(text)
-        result = self.run_it()
-        self.assertEqual(result.returncode, 2)
-        self.assertIn("gymnasium", result.stderr.splitlines()[-1])
-
-    def test_only_the_notice_on_cartpole_v0_is_silenced(self) -> None:
-        import gymnasium
-
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            vpg.make_env("CartPole-v0")
-            self.assertEqual(caught, [])
-            warnings.warn("anything else", DeprecationWarning, stacklevel=1)
-            gymnasium.logger.deprecation("The environment Other-v0 is out of date.")
-            self.assertEqual(len(caught), 2)
+    def test_a_missing_package_is_told_where_it_is_needed(self) -> None:
+        Path("pygame.py").write_text("raise ModuleNotFoundError")
+        self.assertIn("gymnasium[classic", self.ran("--watch", 2).stderr)
+        for name in "gymnasium", "numpy":
+            Path(f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}')")
+        self.assertIn("vpg.py: error: no gymnasium\n", self.ran("", 2).stderr)
+        Path("trace").write_text(as_json(numpy_trace()).decode())
+        self.assertIn("6 episodes", self.ran("--check trace").stdout)
 
     def test_it_imports_the_standard_library_and_gymnasium_only(self) -> None:
-        nodes = list(ast.walk(ast.parse((HERE / "vpg.py").read_text(encoding="utf-8"))))
-        imports = [node for node in nodes if isinstance(node, ast.Import)]
-        names = [alias.name for node in imports for alias in node.names]
-        names += [str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)]
-        roots = {name.split(".")[0] for name in names}
-        self.assertEqual(roots - sys.stdlib_module_names, {"gymnasium"})
+        text = (HERE / "vpg.py").read_text(encoding="utf-8")
+        imported = set(re.findall(r"(?m)^ *(?:import|from) (\w+)", text))
+        self.assertEqual(imported - sys.stdlib_module_names, {"gymnasium"})
 
-    def test_formulas_and_check_need_neither_gymnasium_nor_numpy(self) -> None:
-        self.file.write_bytes(as_json(numpy_trace()))
-        script = "import sys, runpy; sys.modules['numpy'] = sys.modules['gymnasium'] = None\n"
-        script += f"sys.argv = ['test_vpg.py', '--check', {str(self.file)!r}]\n"
-        script += f"runpy.run_path({str(HERE / 'test_vpg.py')!r}, run_name='__main__')"
-        result = process(["-c", script])
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-        self.assertIn("6 episodes", result.stdout)
+    def test_only_the_notice_on_cartpole_v0_is_silenced(self) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            cartpole()
+            self.assertEqual(caught, [])
+            warnings.warn("Other-v0 is out of date", DeprecationWarning, stacklevel=1)
+            self.assertEqual(len(caught), 1)
 
     def test_scores_are_one_number_a_line(self) -> None:
-        self.file.write_text("old " * 100)
-        self.run_it("--episodes", "10", "--scores", "file")
-        expected = "91 17 26 13 18 35 36 16 15 19".replace(" ", "\n") + "\n"
-        self.assertEqual(self.file.read_text(), expected)
-        self.run_it("--env", "own:short-v0", "--episodes", "2", "--scores=-")
-        text = (self.folder / "-").read_text()  # a FILE is a file
-        self.assertEqual(text, "0.5\n0.5\n")
+        for env, scores in ("CartPole-v0", "91 17 26"), ("own:Own", "45.5 8.5 13"):
+            self.ran(f"--env {env} --episodes 3 --scores=-")  # a file of this name
+            self.assertEqual(Path("-").read_text(), scores.replace(" ", "\n") + "\n")
 
-    def test_a_trace_holds_what_the_algorithm_computed(self) -> None:
-        self.run_it("--episodes", "3", "--seed", "2", "--trace", "file", "--lr", "0.1")
-        lines = [json.loads(line) for line in self.file.read_text().splitlines()]
-        head: Line = {"env": "CartPole-v0", "seed": 2, "lr": 0.1, "gamma": 0.99}
-        expected: list[Line] = []
-        for number, episode in enumerate(vpg.train(cartpole(), 3, 0.1, 0.99, 2)):
-            weights = {"weights": episode.before}
-            expected += [head | {"returns": "discounted"} | weights] * (not number)
-            for t, step in enumerate(episode.steps):
-                line = {"episode": number, "step": t, **step._asdict()}
-                expected.append(line | {"return": episode.returns[t]})
-            end = {"episode": number, "score": episode.score}
-            expected.append(end | {"weights": episode.weights})
-        self.assertEqual([*map(json.dumps, lines)], [*map(json.dumps, expected)])
-
-    def test_a_trace_passes_the_check_and_has_the_same_bytes_again(self) -> None:
-        for returns in vpg.RETURNS:
-            traces = []
-            for _ in range(2):
-                self.run_it("--episodes", "9", "--returns", returns, "--trace", "file")
-                traces.append(self.file.read_bytes())
-            report, right = check(io.BytesIO(traces[0]), "trace", None)
+    def test_trace_and_save_hold_what_the_algorithm_computed(self) -> None:
+        for name, compute_returns in vpg.RETURNS.items():
+            settings = {"env": "CartPole-v0", "seed": 2, "lr": 0.1, "gamma": 0.5}
+            settings |= {"returns": name}
+            episodes = list(vpg.train(cartpole(), 3, 0.1, 0.5, 2, compute_returns))
+            lines: list[Line] = [settings | {"weights": episodes[0].before}]
+            for n, episode in enumerate(episodes):
+                for t, step in enumerate(episode.steps):
+                    line = {"episode": n, "step": t, **step._asdict()}
+                    lines.append(line | {"return": episode.returns[t]})
+                end = {"score": episode.score, "weights": episode.weights}
+                lines.append({"episode": n} | end)
+            args = f"--episodes 3 --seed 2 --lr 0.1 --gamma 0.5 --returns {name}"
+            self.assert_whole(self.ran(args + self.outputs).stdout, 3)
+            trace = as_json(lines)
+            self.assertEqual(Path("trace").read_text(), trace.decode())
+            report, right = check(io.BytesIO(trace), "trace", None)
             self.assertEqual((right, report.count("difference 0.0e+00")), (True, 7))
-            self.assertEqual(*traces)
-
-    def test_save_writes_the_weights_and_settings(self) -> None:
-        self.file.write_text("old " * 1000)
-        result = self.run_it("--episodes", "3", "--gamma", "0.5", "--save", "file")
-        saved = json.loads(self.file.read_text())
-        self.assertEqual(saved.pop("weights"), self.weights(result.stdout))
-        expected = {"env": "CartPole-v0", "seed": 1, "lr": 2.5e-5, "gamma": 0.5}
-        self.assertEqual(saved, expected | {"returns": "discounted", "episodes": 3})
-
-    def test_weights_that_do_not_stay_finite_end_the_run(self) -> None:
-        result = self.run_it("--lr", "1e308", *self.outputs)
-        self.assertEqual((result.returncode, result.stderr.count("\n")), (1, 1))
-        self.assertIn("weights not finite; allowed: an lr below 1e+308", result.stderr)
-        (episode,) = vpg.train(cartpole(), 1)
-        self.assertEqual(self.weights(result.stdout), episode.before)
-        saved = json.loads((self.folder / "saved").read_text())
-        self.assertEqual((saved["episodes"], saved["weights"]), (0, episode.before))
-
-    def test_an_exception_of_the_environment_has_its_traceback(self) -> None:
-        result = self.run_it("--env", "own:raises-v0", *self.outputs)
-        self.assertEqual(result.returncode, 1)
-        self.assertEqual(result.stderr.splitlines()[-1], "OSError: the pole is stuck")
-        self.assertIn("Traceback", result.stderr)
-        self.assert_whole(result.stdout, 2)
+            saved = {"weights": episode.weights, "episodes": 3}
+            self.assertEqual(json.loads(Path("saved").read_text()), saved | settings)
 
 
 @unittest.skipUnless(os.name == "posix", "needs POSIX: signals, pipes, limits")
 class TestEnds(Program):
-    def test_a_full_disk_is_told_and_the_rest_is_kept(self) -> None:
-        if os.path.exists("/dev/full"):
-            message = "vpg.py: /dev/full: No space left on device\n"
-            for flag in ("--scores", "--trace", "--save"):
-                result = self.run_it("--episodes", "2", flag, "/dev/full")
-                self.assertEqual((result.returncode, result.stderr), (1, message))
-                self.assertEqual(len(self.weights(result.stdout)), 4)
-            with open("/dev/full", "w") as full:
-                result = self.run_it("--episodes", "2", "--save", "saved", stdout=full)
-            message = message.replace("/dev/full", "<stdout>")
-            self.assertEqual((result.returncode, result.stderr), (1, message))
-            self.assertIn("weights", json.loads((self.folder / "saved").read_text()))
-
-    def test_a_disk_that_fills_up_leaves_whole_episodes_and_a_beginning(self) -> None:
-        import resource
-
-        def limit() -> None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-        result = self.run_it(*self.outputs, preexec_fn=limit)
-        self.assertEqual((result.returncode, result.stderr.count("\n")), (1, 1))
-        trace = self.folder / "trace"
-        self.assertEqual(trace.stat().st_size, 100_000)
-        report, right = check(io.BytesIO(trace.read_bytes()), "trace", None)
-        self.assertIn("not finished, is left out", report)
-        text = trace.read_text()  # up to the last whole end
-        trace.write_text(text[: text.index("\n", text.rindex('"score"')) + 1])
-        self.assert_whole(result.stdout, int(report.split()[1]))
-        self.assertTrue(right)
-
-    def test_the_first_signal_lets_the_episode_end(self) -> None:
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            child = self.start(*self.outputs, ready="1000")
-            child.send_signal(signum)
-            out, errors = child.communicate(timeout=60)
-            self.assertEqual((child.returncode, errors), (128 + signum, ""))
-            counts = re.search("(?m)^([0-9]+) episodes", out)
-            assert counts
-            self.assertGreaterEqual(int(counts[1]), 1000)
-            self.assert_whole(out, int(counts[1]))
+    def test_whatever_ends_it_the_outputs_agree(self) -> None:
+        for third, status, told, episodes in (
+            ("raise OSError('stuck')", 1, "^(?s:Traceback.*)\nOSError: stuck\n$", 2),
+            ("self.reward = float('nan')", 1, "^vpg.py: weights not finite.*\n$", 2),
+            ("raise_signal(SIGINT)", 130, "^$", 3),  # the first lets the episode end
+            ("raise_signal(SIGTERM)", 143, "^$", 3),
+            ("raise_signal(SIGHUP)", 129, "^$", 3),
+        ):
+            result = self.ran(self.own + self.outputs, status, THIRD=third)
+            self.assertRegex(result.stderr, told)
+            self.assert_whole(result.stdout, episodes)
 
     def test_the_second_signal_ends_it_at_once(self) -> None:
-        args = ("--env", "own:hangs-v0", "--episodes", "20", *self.outputs)
-        for second in (signal.SIGINT, signal.SIGTERM):
-            child = self.start(*args, ready="   2  ")
-            time.sleep(0.3)  # the third episode has begun, and hangs
-            child.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-            self.assertIsNone(child.poll())
-            child.send_signal(second)
-            self.assertEqual(child.wait(10), 128 + second)
-            child.communicate()
+        for second, status in ("SIGINT", 130), ("SIGTERM", 143):
+            third = f"raise_signal(SIGINT); raise_signal({second})"
+            self.assertNotIn("mean of", self.ran(self.own, status, THIRD=third).stdout)
 
     def test_what_was_ignored_stays_ignored(self) -> None:
-        def ignore() -> None:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-        child = self.start("--episodes", "1500", ready="75", preexec_fn=ignore)
-        child.send_signal(signal.SIGHUP)
-        self.assertIn("1500 episodes", child.communicate(timeout=60)[0])
-        self.assertEqual(child.returncode, 0)
+        shell = "trap '' HUP; \"$@\""  # as nohup does
+        out = self.ran(self.own, shell=shell, THIRD="raise_signal(SIGHUP)").stdout
+        self.assertIn("\n5 episodes", out)
 
     def test_a_closed_pipe_ends_it_quietly(self) -> None:
-        self.file.write_bytes(as_json(numpy_trace(lengths=[2])))
-        check = "test_vpg.py --check" + f" {self.file}" * 150  # more than a pipe holds
-        for command in ("vpg.py", "vpg.py --trace /dev/stdout", check):
-            script = f"{sys.executable} {HERE}/{command} | (read x)"
-            found = process(["-c", PIPE_STATUS, script])
-            self.assertEqual((found.stdout, found.stderr), ("141\n", ""), command)
+        Path("file").write_text(as_json(numpy_trace(lengths=[2])).decode())
+        shell = '{ "$@"; echo $? > status; } | (read line)'
+        for args in "", "--trace /dev/stdout", "--check" + " file" * 150:
+            self.ran(args, shell=shell)  # 150 reports are more than a pipe holds
+            self.assertEqual(Path("status").read_text(), "141\n", args)
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
+    def test_a_full_disk_is_told_and_the_rest_is_kept(self) -> None:
+        told = "vpg.py: {}: No space left on device\n"
+        for flag in "--scores", "--trace", "--save":
+            result = self.ran(f"--episodes 2 {flag} /dev/full", 1)
+            self.assertEqual(result.stderr, told.format("/dev/full"))
+            self.assertIn(" per second\n[[", result.stdout)
+        result = self.ran("--episodes 2 --save saved", 1, shell='"$@" > /dev/full')
+        self.assertEqual(result.stderr, told.format("<stdout>"))
+        self.assertIn("weights", Path("saved").read_text())
+
+    def test_a_disk_that_fills_up_leaves_whole_episodes_and_a_beginning(self) -> None:
+        result = self.ran(self.outputs, 1, shell='ulimit -f 200; "$@"')
+        self.assertEqual(result.stderr, "vpg.py: trace: File too large\n")
+        text = Path("trace").read_text()
+        report, right = check(io.BytesIO(text.encode()), "trace", None)
+        self.assertTrue(right and "not finished, is left out" in report, report)
+        Path("trace").write_text(text[: text.index("\n", text.rindex('"score"')) + 1])
+        self.assert_whole(result.stdout, int(report.split()[1]))
 
 
 class TestWatch(Program):
-    clumsy = ((0.0, 9.0), (0.0, 9.0), (0.0, -9.0), (0.0, -9.0))  # falls at once
-
     def test_weights_that_do_not_fit_are_refused(self) -> None:
-        good = {"weights": vpg.NOTEBOOK_WEIGHTS}
-        rows = vpg.NOTEBOOK_WEIGHTS
-        odd: list[Any] = [5, None, [1, 2, 3, 4], rows[:3], [row[:1] for row in rows]]
-        odd += [[*rows[:3], [1, entry]] for entry in ("2", math.nan, math.inf, None)]
-        texts = ["", json.dumps(good)[:30], "[1, 2]", "{}", "[" * 100_000, "\xff\x00"]
-        for content in [*texts, *(json.dumps({"weights": weights}) for weights in odd)]:
-            self.file.write_text(content, encoding="latin-1")
-            with (
-                mock.patch("signal.signal"),
-                self.assertRaises(SystemExit) as caught,
-                contextlib.redirect_stderr(io.StringIO()) as errors,
-            ):
-                vpg.main(["--watch", str(self.file)])
-            self.assertEqual(caught.exception.code, 2, content[:50])
-            self.assertIn("vpg.py: error: ", errors.getvalue())
-        result = self.run_it("--watch", "--env", "Acrobot-v1", env=WINDOW)
-        self.assertEqual(result.returncode, 2)
-        self.assertIn("allowed: 6 × 3", result.stderr)
-
-    def test_a_missing_pygame_is_told_in_gymnasiums_words(self) -> None:
-        (self.folder / "pygame.py").write_text("raise ImportError")
-        result = self.run_it("--watch", env={"PYTHONPATH": str(self.folder)})
-        self.assertEqual(result.returncode, 2)
-        self.assertIn("gymnasium[classic", result.stderr)
+        for weights in (
+            "",
+            "[[1, 2], [3, 4], [5, 6]]",
+            "[[1], [2], [3], [4]]",
+            "[[1, 2], [3, 4], [5, 6], [7, NaN]]",
+        ):
+            Path("file").write_text(f'{{"weights": {weights}}}')
+            self.assertIn("\nvpg.py: error: ", self.ran("--watch file", 2).stderr)
 
     @unittest.skipUnless(importlib.util.find_spec("pygame"), "pygame is not installed")
-    def test_it_plays_episode_after_episode_until_the_window_is_closed(self) -> None:
-        self.file.write_text(json.dumps({"weights": self.clumsy}))
-        args = ("--watch", "file", "--env", "CartPole-v1", "--episodes", "3")
-        result = self.run_it(*args, "--seed", "4", env=WINDOW)
-        env, rng = vpg.make_env("CartPole-v1"), vpg.random_stream(4)
-        weights = [list(row) for row in self.clumsy]
-        lengths = [
-            len(list(vpg.rollout(env, weights, rng, None if number else 4)))
-            for number in range(3)
-        ]
-        self.assertEqual([int(line) for line in result.stdout.split()[-3:]], lengths)
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-        script = (
-            "import pygame, sys, threading, time, vpg\n"
-            "def close():\n"
-            "    while not pygame.display.get_surface():\n"
-            "        time.sleep(0.05)\n"
-            "    pygame.event.post(pygame.event.Event(pygame.QUIT))\n"
-            "threading.Thread(target=close).start()\n"
-            "sys.exit(vpg.main(['--watch']))\n"
-        )
-        result = process(["-c", script], WINDOW)
-        self.assertEqual((result.returncode, result.stderr), (0, ""))
-        if os.name == "posix":
-            child = self.start(*args[:2], ready="")
-            child.send_signal(signal.SIGINT)
-            ended = child.communicate(timeout=60)[1], child.returncode
-            self.assertEqual(ended, ("", 130))
-        result = self.run_it("--watch", env={"SDL_VIDEODRIVER": "nonesuch"})
-        self.assertEqual(result.returncode, 2)
+    def test_it_plays_until_the_window_is_closed_or_ctrl_c_or_episodes(self) -> None:
+        Path("file").write_text('{"weights": [[0, 0], [0, 0], [0, 0], [0, 0]]}')
+        close = "import pygame; pygame.event.post(pygame.event.Event(pygame.QUIT))"
+        ctrl_c = "raise_signal(SIGINT)"
+        for third, episodes, status in ("", 3, 0), (close, 2, 0), (ctrl_c, 2, 130):
+            args = "--watch file --env own:Own --episodes 3 --seed 4"
+            result = self.ran(args, status, THIRD=third)
+            played = result.stdout.split()[-episodes:]
+            self.assertEqual(played, ["7.5", "28", "8.5"][:episodes])
 
 
 def benchmark() -> int:
     """Microseconds a step, of the same episodes, in one process, and their ratios."""
-    actions = []
-    start = time.perf_counter()
-    for episode in vpg.train(cartpole(), 2_000):
-        actions.append([step.action for step in episode.steps])
+    start, training = time.perf_counter(), vpg.train(cartpole(), 2_000)
+    actions = [[step.action for step in episode.steps] for episode in training]
     ours = time.perf_counter() - start
     env, start = cartpole(), time.perf_counter()
     for number, taken in enumerate(actions):

@@ -237,23 +237,6 @@ class TestRandomness(unittest.TestCase):
             ours = [stream.random() for _ in range(2000)]
             self.assertEqual(ours, rng.random_sample(2000).tolist())
 
-    def test_the_first_draws_are_the_weights_row_by_row(self) -> None:
-        stream = np.random.RandomState(7)
-        env = Scripted(([0.0, 0.0, 0.0], 1.0, True, False))
-        (episode,) = vpg.train(env, 1, 0.0, 1.0, seed=7)
-        self.assertEqual(episode.before, stream.rand(3, 2).tolist())
-        self.assertEqual(episode.weights, episode.before)
-        self.assertEqual(episode.steps[0].uniform, stream.rand())
-
-    def test_the_action_is_numpys_choice(self) -> None:
-        source, rng = random.Random(0), np.random.RandomState(0)
-        for _ in range(10_000):
-            probs = vpg.softmax([source.gauss(0, 2) for _ in range(4)])
-            state = rng.get_state()
-            choice = rng.choice(4, p=probs)
-            rng.set_state(state)
-            self.assertEqual(vpg.sample_action(probs, rng.random_sample()), choice)
-
     def test_the_draw_is_compared_with_the_share_of_the_total(self) -> None:
         below_one = math.nextafter(1.0, 0.0)
         for probs, uniform, action in (
@@ -1039,13 +1022,21 @@ NUMPY_BASES: dict[str, Callable[..., Any]] = {
 
 
 OPTIONS: Line = {"seed": 0, "sizes": (3, 4), "lengths": (4, 3, 6, 2, 5, 4), "lr": 0.05}
-OPTIONS |= {"gamma": 0.8, "base": "", "scale": "", "ddof": 1, "batch": 1, "move": ()}
+OPTIONS |= {
+    "gamma": 0.8,
+    "base": "",
+    "scale": "",
+    "ddof": 1,
+    "batch": 1,
+    "move": [""] * 3,
+}
 OPTIONS |= {"grad": "", "probs": "", "stepwise": "", "dtype": float, "fault": None}
 
 
 def numpy_trace(**options: Any) -> list[Line]:
-    """The trace of a trainer with these options, in the check's names; stepwise: acting or
-    learning, for base reward; a fault is at a name, episode and step, and used as it is.
+    """The trace of a trainer with these options; move: a kind of sum, down, a share;
+    stepwise: acting or learning, with base reward; fault: where a value is wrong (its
+    name, episode and step), and used as it is.
     """
     o = SimpleNamespace(**OPTIONS | options)
 
@@ -1121,6 +1112,24 @@ def numpy_trace(**options: Any) -> list[Line]:
     return list(json.loads(text))
 
 
+def numpy_names(**options: Any) -> dict[str, str]:
+    """What the check calls these options, by quantity."""
+    o = SimpleNamespace(**OPTIONS | options)
+    kind, down, share = o.move
+    of_sums, batch = kind in ("prefactor", "mean-log-prob"), "batch" * (o.batch > 1)
+    names = {
+        "return": [o.base, o.scale],
+        "logits": ["stepwise" * (o.stepwise == "acting")],
+        "grad_log_policy": ["stepwise" * (o.stepwise == "learning"), o.grad],
+        "weights": [kind, batch, "descent" * bool(down), share],
+        "loss": [kind * of_sums, batch, "negated" * bool(down), share],
+    }
+    if down and o.grad == "negated":  # the gradient of a loss, and descent: right
+        names["grad_log_policy"][1] = names["weights"][2] = ""
+    joined = {name: " + ".join(filter(None, parts)) for name, parts in names.items()}
+    return {name: parts for name, parts in joined.items() if parts}
+
+
 def as_json(lines: Iterable[Line]) -> bytes:
     """JSON Lines."""
     return "".join(json.dumps(line) + "\n" for line in lines).encode()
@@ -1167,58 +1176,36 @@ class TestCheck(unittest.TestCase):
             self.assertRegex(found[name], rf"^{name} +{count} checked, {worst}$")
 
     def test_what_has_a_name_is_named(self) -> None:
-        cases: list[Any] = []  # options, and the names they should have
+        cases: list[Line] = [
+            {"grad": "negated", "move": ("", "down", "mean"), "batch": 2}
+        ]
         scales = ("", "centred", "normalised", "batch-centred", "batch-normalised")
         for base, scale, ddof in itertools.product(NUMPY_BASES, scales, (0, 1)):
             mean = base.endswith("episode") and scale in scales[1:3]  # is the base
             if not scale or not (mean or base in ("reward", "no-sum")):
-                options = {"base": base, "scale": scale, "ddof": ddof}
-                batch = ("batch",) * ("batch" in scale)
-                names = {"return": (base, scale), "loss": batch, "weights": batch}
-                cases += [(options | {"batch": 3 if batch else 1}, names)]
-        kinds, signs = ("", "prefactor", "mean-log-prob", "accumulated"), ("", "down")
-        shares = ("", "mean", "episode-mean")
-        for kind, down, share, several in itertools.product(
-            kinds, signs, shares, ("", "batch")
-        ):
-            if several or share != "episode-mean":
-                kept = kind == "accumulated"
-                of_loss = (
-                    "" if kept else kind,
-                    several,
-                    "negated" if down else "",
-                    share,
-                )
-                of_weights = kind, several, "descent" if down else "", share
-                move = {"move": (kind, down, share), "batch": 3 if several else 1}
-                cases += [(move, {"loss": of_loss, "weights": of_weights})]
+                returns = {"base": base, "scale": scale, "ddof": ddof}
+                cases.append(returns | {"batch": 3 if "batch" in scale else 1})
+        kinds, shares = ("", "prefactor", "mean-log-prob", "accumulated"), ("", "mean")
+        moves = list(itertools.product(kinds, ("", "down"), shares))
+        cases += [{"move": move, "batch": b} for move in moves for b in (1, 3)]
+        moves = [(kind, down, "episode-mean") for kind, down, share in moves if share]
+        cases += [{"move": move, "batch": 3} for move in moves]
+        for name, sizes in itertools.product(("adam", "unchanged"), ((3, 4), (1, 2))):
+            cases.append({"move": (name, "", ""), "sizes": sizes})
         for grad in "negated", "not-divided", "not-divided + negated", "one-hot":
-            cases += [({"grad": grad}, {"grad_log_policy": (grad,)})]
-        for sizes, name in itertools.product(((3, 4), (1, 2)), ("adam", "unchanged")):
-            cases += [({"sizes": sizes, "move": (name,)}, {"weights": (name,)})]
-        for grad in "", "negated":
-            options = {"base": "reward", "grad": grad, "stepwise": "acting"}
-            names = {"return": ("reward",), "logits": ("stepwise",)}
-            cases += [(options, names | {"grad_log_policy": (grad,)})]
-            names = {"return": ("reward",), "grad_log_policy": ("stepwise", grad)}
-            cases += [(options | {"stepwise": "learning"}, names)]
-        descent: Line = {
-            "grad": "negated",
-            "move": ("down", "mean"),
-            "batch": 2,
-        }  # is right
-        names = {"loss": ("batch", "negated", "mean"), "weights": ("batch", "mean")}
-        cases += [(descent, names)]
-        for (options, names), dtype in itertools.product(cases, (float, np.float32)):
+            cases.append({"grad": grad})
+        for grad, stepwise in itertools.product(
+            ("", "negated"), ("acting", "learning")
+        ):
+            cases.append({"base": "reward", "grad": grad, "stepwise": stepwise})
+        for options, dtype in itertools.product(cases, (float, np.float32)):
             with self.subTest(**options, dtype=dtype):
                 lines = numpy_trace(dtype=dtype, **options)
-                expected = {k: " + ".join(filter(None, v)) for k, v in names.items()}
-                expected = {k: v for k, v in expected.items() if v}
-                self.assertEqual(self.variants(lines), expected)
+                self.assertEqual(self.variants(lines), numpy_names(**options))
                 if "normalised" in options.get("scale", ""):
                     std = ("the population's", "the sample's")[options["ddof"]]
                     self.assertIn(f"the std is {std}", self.check(lines)["all"])
-        found = self.check(numpy_trace(**descent))
+        found = self.check(numpy_trace(**cases[0]))
         self.assertIn("negated: right together", found["grad_log_policy"])
         self.assertIn("descent: right together", found["weights"])
         for name in "sigmoid", "unnormalised":
@@ -1286,8 +1273,9 @@ class TestCheck(unittest.TestCase):
         self.assertEqual(self.variants(lines), {})
         lines[5]["weights"] = lines[0]["weights"]  # within 1e-8 of right
         self.assertIn("weights", self.variants(lines))
-        self.assertEqual(self.variants(trace(move=["down"]))["weights"], "descent")
-        lines = trace(dtype=np.float32, move=["down"])
+        down = {"move": ("", "down", "")}
+        self.assertEqual(self.variants(trace(**down)), numpy_names(**down))
+        lines = trace(dtype=np.float32, **down)
         found = self.check(lines)["weights"]
         self.assertIn("weights          not checked: moves of a few units", found)
         lines[-1]["weights"][0][0] += 0.125  # one that can be told
@@ -1326,7 +1314,7 @@ class TestCheck(unittest.TestCase):
             for name in {*absent.split()} & {*INPUTS}:
                 self.assertIn("not in the trace", found[name])
         lines = without(
-            numpy_trace(batch=2, move=["mean"]), "weights", "state", "logits"
+            numpy_trace(batch=2, move=("", "", "mean")), "weights", "state", "logits"
         )
         self.assertEqual(self.variants(lines), {"loss": "batch + mean"})
         more = [line | {"returns": 1, "total": 1} for line in lines[1:]]
@@ -1344,7 +1332,7 @@ class TestCheck(unittest.TestCase):
         self.assertRegex(found["logits"], "24 checked.*; our updates, where an end")
         self.assertNotIn("MISMATCH", found["all"])
         for absent in "", "logits", "probs":
-            head, *lines = without(numpy_trace(batch=3, move=["mean"]), absent)
+            head, *lines = without(numpy_trace(batch=3, move=("", "", "mean")), absent)
             for line in lines:
                 line.pop("weights" if "loss" not in line else "", None)
             expected = {"weights": "batch + mean", "loss": "batch + mean"}

@@ -6,7 +6,6 @@
 
 python test_vpg.py                                    the tests
 python test_vpg.py --check FILE... [--tolerance X]    are these traces right? (-: stdin)
-python test_vpg.py --benchmark                        microseconds a step
 
 Three rooms, each to be read alone: the truths of the method; the check, with its tests;
 the program.
@@ -30,7 +29,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -152,12 +150,6 @@ def value_and_update(known: Any, weights: Any, gamma: float, power: float = 1.0)
     return values[0], update
 
 
-def numpy_policy(weights: Any, state: Vector) -> Any:
-    """π(·|s), independently of vpg.py."""
-    exps = np.exp(np.array(state) @ np.array(weights))
-    return exps / exps.sum()
-
-
 def central_difference(f: Callable[[Any], Any], x: Any, h: float = 1e-5) -> Any:
     """∂f/∂x_i = (f(x + h e_i) − f(x − h e_i)) / 2h, shaped like f, then like x."""
     steps = np.reshape(np.eye(np.size(x)) * h, (-1, *np.shape(x)))
@@ -215,7 +207,9 @@ class TestPolicy(unittest.TestCase):
         expected = central_difference(lambda z: vpg.softmax(list(z)), LOGITS)
         jacobian = vpg.softmax_jacobian(vpg.softmax(LOGITS))
         np.testing.assert_allclose(jacobian, expected, atol=1e-9)
-        expected = central_difference(lambda w: np.log(numpy_policy(w, STATE)), WEIGHTS)
+        expected = central_difference(
+            lambda w: np.log(vpg.policy(w, STATE)[1]), WEIGHTS
+        )
         probs = vpg.policy(WEIGHTS, STATE)[1]
         grads = [vpg.grad_log_policy(probs, a, STATE) for a in range(3)]
         np.testing.assert_allclose(grads, expected, atol=1e-9)
@@ -325,19 +319,6 @@ class TestTraining(unittest.TestCase):
     def train(self, episodes: int, returns: str = "discounted", seed: int = 1) -> Any:
         return vpg.train(cartpole(), episodes, 2.5e-5, 0.99, seed, vpg.RETURNS[returns])
 
-    def test_an_episode_adds_lr_grad_return_of_each_step(self) -> None:
-        weights: Any = None
-        for episode in vpg.train(Scripted(*SCRIPT), 4, 0.5, 0.9, 1):
-            self.assertEqual(episode.before, weights or episode.before)
-            self.assertEqual(episode.score, 5.5)
-            returns = vpg.discounted_returns([3.0, -1.5, 4.0], 0.9)
-            self.assertEqual(episode.returns, returns)
-            grads = [step.grad_log_policy for step in episode.steps]
-            weights = vpg.update(episode.before, grads, returns, 0.5)
-            self.assertEqual(episode.weights, weights)
-            expected = episode.before + 0.5 * np.tensordot(returns, grads, 1)
-            np.testing.assert_allclose(weights, expected, rtol=1e-14)
-
     def test_update_multiplies_from_left_to_right_and_makes_new_weights(self) -> None:
         weights = [[0.0]]
         updated = vpg.update(weights, [[[1e200]]], [1e-200], 1e-200)
@@ -348,9 +329,11 @@ class TestTraining(unittest.TestCase):
             ("discounted", 7120, [0.09402103058103414, 0.4377999078396827]),
             ("notebook", 7428, [0.06721735962100751, 0.4646035787997089]),
         ):
-            scores, settings = [], (300, 2.5e-5, 0.99, 1, name == "notebook")
-            theirs = numpy_train(cartpole(), *settings)
+            settings = 300, 2.5e-5, 0.99, 1, name == "notebook"
+            theirs, scores, before = numpy_train(cartpole(), *settings), [], None
             for ours, (steps, returns, weights) in zip(self.train(300, name), theirs):
+                self.assertEqual(ours.before, before or ours.before)
+                before = ours.weights
                 scores.append(ours.score)
                 self.assertEqual(ours.score, sum(step.reward for step in steps))
                 np.testing.assert_allclose(ours.returns, returns, rtol=1e-12)
@@ -598,10 +581,6 @@ class Scaled:
         names = [(base, normalised, spread, self.by_sum) for spread in SPREADS]
         names.append((base, centred, "", self.by_sum))
         self.names: list[Names] = [tuple(filter(None, words)) for words in names]
-        self.begin()
-
-    def begin(self) -> None:
-        """A new group of episodes."""
         self.xs, self.ys, self.total, self.size = Vector(), Vector(), 0.0, 0.0
 
     def add(self, xs: Vector, ys: Vector, ends: bool) -> None:
@@ -629,7 +608,7 @@ class Scaled:
                 scale = 1.0 if names is self.names[-1] else std + epsilon or math.inf
                 far = distances(ys, [(x - mean) / scale for x in xs])
                 self.tally.add(names, far, max(far) > self.tally.tolerance)
-        self.begin()
+        self.xs, self.ys, self.total, self.size = Vector(), Vector(), 0.0, 0.0
 
 
 class Moves:
@@ -702,7 +681,6 @@ AXES = {"state": "n", "logits": "m", "probs": "m", "grad_log_policy": "nm"}
 OF_STEPS = (*AXES, "uniform", "action", "reward", "return", "step")
 AXES |= dict.fromkeys(OF_STEPS[4:], "") | {"weights": "nm"}
 AXES |= dict.fromkeys(("episode", "loss", "score", "lr", "gamma"), "")
-OF_HEAD = ("env", "seed", "returns")
 
 
 class Trace:
@@ -771,7 +749,7 @@ class Trace:
         line |= {"action": int(action)} if "action" in line else {}
         if not 0 <= line.get("gamma", 0) <= 1:
             raise ValueError(f"gamma is {line['gamma']}; allowed: 0 to 1")
-        known = (*AXES, *OF_HEAD * ("episode" not in line))
+        known = (*AXES, *("env", "seed", "returns") * ("episode" not in line))
         self.unread |= dict.fromkeys(key for key in record if key not in known)
         line["returns"] = str(record.get("returns", "discounted"))
         if "returns" in known and line["returns"] not in vpg.RETURNS:
@@ -806,26 +784,18 @@ class Check:
     def __init__(self, head: Line, tolerance: float, epsilon: float):
         get: Any = head.get
         self.weights, self.lr, self.gamma = map(get, ("weights", "lr", "gamma"))
-        self.tolerance = tolerance
         self.tallies = {name: Tally(name, tolerance) for name in INPUTS}
         self.bases = BASES | {"": vpg.RETURNS[head.get("returns", "discounted")]}
         options = itertools.product(list(BASES)[:-2], Scaled.kinds)
         self.scaled = [Scaled(self.tallies["return"], *option) for option in options]
         self.moves = Moves(self.tallies["weights"], "descent", self.lr, epsilon)
         self.losses = Moves(self.tallies["loss"], "negated", 1.0, epsilon)
-        self.held: Any = None  # the weights before an update that is not told
-        self.assumed = False  # are the weights ours, then?
+        self.assumed = False  # are the weights ours, as an end had none?
         self.given: dict[str, list[Any]] = {}
 
     def episode(self, steps: list[Line], end: Line) -> None:
         """Check one more."""
         self.place, n = f"episode {steps[0]['episode']}", len(steps)
-        if self.held:
-            before, after = (misfit(w, steps[0]) for w in (self.held, self.weights))
-            if max(before, self.tolerance) < after:
-                self.weights = self.held
-            else:
-                self.assumed, self.moves.episodes = True, []
         self.given = {name: [step.get(name) for step in steps] for name in OF_STEPS}
         self.known = known = self.given.copy()  # or else computed
         old, gamma, rewards = self.weights, self.gamma, known["reward"]
@@ -906,18 +876,18 @@ class Check:
 
     def update(self, told: Any) -> None:
         """θ + lr Σ_t G_t ∇log π(a_t|s_t)"""
-        old, self.weights, self.held = self.weights, told, None
+        old, self.weights = self.weights, told
         grads = self.known["grad_log_policy"]
         rows = self.rows("weights", told, [flat(grad) for grad in grads])
-        if rows:
-            new = vpg.update(old, grads, self.known["return"], self.lr)
-            if told is None:
-                self.weights, self.held = new, old
-            before, after, ours = flat(old), flat(told or new), flat(new)
+        new = rows and vpg.update(old, grads, self.known["return"], self.lr)
+        if told is None:
+            self.weights, self.assumed = new, self.assumed or bool(new)
+            self.moves.episodes = []
+        elif rows:
+            before, after, ours = flat(old), flat(told), flat(new)
             theirs, move = (list(map(operator.sub, x, before)) for x in (after, ours))
             sizes = [max(abs(a), abs(b)) for a, b in zip(before, after)]
-            pair = self.place, told, new
-            self.moves.add(rows, sizes, theirs if told else None, move, pair)
+            self.moves.add(rows, sizes, theirs, move, (self.place, told, new))
 
     def report(self, cut: bool) -> list[str]:
         """A line or two on each quantity."""
@@ -940,49 +910,41 @@ class Check:
         return [tally.report(*x) for tally, x in zip(self.tallies.values(), pairs)]
 
 
-def misfit(weights: Matrix, step: Line) -> float:
-    """How far a step's logits, or else its probs, are from those of the weights."""
-    ours = attempt(vpg.policy, weights, step.get("state")) or (None, None)
-    pairs = zip((step.get("logits"), step.get("probs")), ours)
-    return next((max(distances(a, b)) for a, b in pairs if a), 0.0)
-
-
-def in_single(lines: list[Line]) -> bool | None:
-    """Is some quantity of a network, or else the returns, in single precision? None if
-    they are only 0, 1, 0.25 and the like.
-    """
-    found: dict[str, Vector] = {}
-    for name in "weights", "logits", "probs", "grad_log_policy", "return":
-        numbers = flat([line[name] for line in lines if name in line])
-        if numbers and not (name == "return" and found):
-            found[name] = numbers
-    telling = [values for values in found.values() if any(x * 1024 % 1 for x in values)]
-    singles = [array("f", values).tolist() == values for values in telling]
-    return any(singles) if singles else None
+def precision(numbers: Vector) -> int:
+    """0: only 0, 1, 0.25 and the like; 1: single precision; 2: finer."""
+    finer = array("f", numbers).tolist() != numbers
+    return 2 if finer else int(any(x * 1024 % 1 for x in numbers))
 
 
 def check(file: Iterable[bytes], path: str, tolerance: float | None = None) -> str:
     """The report on a trace; it says MISMATCH where something is not right."""
-    trace = Trace(file)
+    trace, episodes, count = Trace(file), 0, 0
     groups = trace.episodes()
     _, head = next(groups)
-    first, single = [], None
+    double, single = (
+        Check(head, *(values if tolerance is None else (tolerance, 0.0)))
+        for values in PRECISIONS
+    )
+    seen = dict.fromkeys(
+        ("weights", "logits", "probs", "grad_log_policy", "return"), -1
+    )
+    told: set[int] = set()  # the precisions of a network, or else of the returns
     for steps, end in groups:
-        first.append((steps, end))
-        single = in_single([head, *steps, end])
-        if single is not None:
-            break
-    precision = PRECISIONS[bool(single)]
-    judge = Check(head, *(precision if tolerance is None else (tolerance, 0.0)))
-    episodes = count = 0
-    for steps, end in itertools.chain(first, groups):
         episodes, count = episodes + 1, count + len(steps)
-        judge.episode(steps, end)
+        for line in (head, *steps, end):
+            for name in line.keys() & seen.keys():
+                if seen[name] < 2:
+                    seen[name] = max(seen[name], precision(flat(line[name])))
+        told = {*list(seen.values())[:4]} - {-1} or {seen["return"]}
+        double.episode(steps, end)
+        if told != {2}:
+            single.episode(steps, end)
+    judge, cut = single if 1 in told else double, trace.cut
     title = f"{path}: {episodes} episodes, {count} steps"
-    title += ", single precision" * bool(single)
-    title += f"; {trace.cut}, not finished, is left out" * bool(trace.cut)
+    title += ", single precision" * (1 in told)
+    title += f"; {cut}, not finished, is left out" * bool(cut)
     unread = f"not read: {', '.join(trace.unread)}; known: {', '.join(AXES)}"
-    lines = [unread] * bool(trace.unread) + judge.report(bool(trace.cut))
+    lines = [unread] * bool(trace.unread) + judge.report(bool(cut))
     if not any(tally.worst or tally.untold for tally in judge.tallies.values()):
         raise ValueError("\n".join(["nothing to check", *lines]))
     return "\n".join([title, *lines])
@@ -1302,22 +1264,14 @@ class TestCheck(unittest.TestCase):
         told = self.check(more)["all"].splitlines()[1]
         self.assertRegex(told, "^not read: returns, total; known: .*return.*score")
         self.assertNotIn("not read", self.check(lines)["all"])
-        step = {"episode": 0, "step": 0, "reward": 1.0, "x": 2}
-        for head in {}, {"gamma": 1}:
-            with self.assertRaisesRegex(ValueError, "^nothing to check\nnot read: x"):
-                self.check([head, step])
+        with self.assertRaisesRegex(ValueError, "^nothing to check\nnot read: x"):
+            self.check([{"gamma": 1}, {"episode": 0, "step": 0, "reward": 1, "x": 2}])
 
-    def test_weights_that_are_not_told_are_ours_or_held_till_a_batch_ends(self) -> None:
+    def test_weights_that_are_not_told_are_ours(self) -> None:
         head, *lines = numpy_trace()
         found = self.check([head, *without(lines, "weights")])
         self.assertRegex(found["logits"], "24 checked.*; our updates, where an end")
         self.assertNotIn("MISMATCH", found["all"])
-        for absent in "", "logits", "probs":
-            head, *lines = without(numpy_trace(batch=3, move=("", "", "mean")), absent)
-            for line in lines:
-                line.pop("weights" if "loss" not in line else "", None)
-            expected = {"weights": "batch + mean", "loss": "batch + mean"}
-            self.assertEqual(self.variants([head, *lines]), expected)
 
     def test_what_overflows_or_can_not_be_computed_is_far_off(self) -> None:
         steps: list[Line] = [{"episode": 0, "step": t} for t in (0, 1)]
@@ -1667,42 +1621,17 @@ class TestEnds(Program):
             self.assertEqual(played, ["7.5", "28", "8.5"][:episodes])
 
 
-def benchmark() -> int:
-    """Microseconds a step, of the same episodes, in one process, and their ratios."""
-    start, training = time.perf_counter(), vpg.train(cartpole(), 2_000)
-    actions = [[step.action for step in episode.steps] for episode in training]
-    ours = time.perf_counter() - start
-    env, start = cartpole(), time.perf_counter()
-    for number, taken in enumerate(actions):
-        env.reset(seed=None if number else 1)
-        for action in taken:
-            env.step(action)
-    alone = time.perf_counter() - start
-    env, start = cartpole(), time.perf_counter()
-    for _ in numpy_train(env, 2_000, 2.5e-5, 0.99, 1, False):
-        pass
-    theirs = time.perf_counter() - start
-    steps = sum(map(len, actions))
-    for name, seconds in ("environment", alone), ("vpg.py", ours), ("NumPy", theirs):
-        ratio = f"{seconds / alone:5.2f} × the environment"
-        print(f"{name:12} {seconds / steps * 1e6:6.2f} µs a step  {ratio}")
-    return 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """The tests, the check, or the benchmark; exit status."""
+    """The tests, or the check; exit status."""
     parser = argparse.ArgumentParser("test_vpg.py", epilog="Without a flag: the tests.")
     add = parser.add_argument
     add("--check", metavar="FILE", nargs="+", help="are these traces right? -: stdin")
     add("--tolerance", metavar="X", type=float, help="how closely they must agree")
-    add("--benchmark", action="store_true", help="microseconds a step")
     args, rest = parser.parse_known_args(argv)
     if args.tolerance is not None and not 0 <= args.tolerance < math.inf:
         parser.error(f"--tolerance {args.tolerance}; allowed: finite, 0 or more")
-    if rest and (args.check or args.benchmark):
+    if rest and args.check:
         parser.error(f"unknown: {' '.join(rest)}; allowed: --tolerance X")
-    if args.benchmark:
-        return benchmark()
     if not args.check:
         unittest.main(argv=[sys.argv[0], *rest])
     if hasattr(signal, "SIGPIPE"):

@@ -37,7 +37,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import vpg
-from vpg import Matrix, Vector
+from vpg import Vector
 
 with contextlib.suppress(ModuleNotFoundError):  # --check does without it
     import numpy as np
@@ -392,9 +392,7 @@ BASES: dict[str, Callable[[Vector, float], Vector]] = {  # the last two are no s
     "": discounted,
     "undiscounted": lambda r, gamma: discounted(r, 1.0),
     "notebook": vpg.notebook_returns,
-    "prefactor": lambda r, gamma: [
-        gamma**t * return_t for t, return_t in enumerate(discounted(r, gamma))
-    ],
+    "prefactor": lambda r, g: [g**t * x for t, x in enumerate(discounted(r, g))],
     "episode": lambda r, gamma: [math.fsum(r)] * len(r),
     "discounted-episode": lambda r, gamma: discounted(r, gamma)[:1] * len(r),
     "backward": lambda r, gamma: discounted(r[::-1], gamma)[::-1],
@@ -444,6 +442,14 @@ INPUTS = {  # what is computed of what
     "weights": ("weights before", "lr", "return", "grad_log_policy"),
     "score": ("reward",),
 }
+GRADIENTS: dict[Names, Callable[..., Any]] = {  # of probs, action and state
+    (): vpg.grad_log_policy,
+    ("not-divided",): lambda p, a, s: vpg.grad_log_policy(p, a, [p[a] * x for x in s]),
+    ("one-hot",): lambda p, a, s: [[x * (j == a) for j in range(len(p))] for x in s],
+}
+for gradient, formula in list(GRADIENTS.items()):
+    turned = functools.partial(lambda f, p, a, s: f(p, a, [-x for x in s]), formula)
+    GRADIENTS[(*gradient, "negated")] = turned
 READINGS: dict[str, dict[Names, Callable[..., Any]]] = {  # of a step; () is right
     "logits": {(): lambda weights, s: vpg.policy(weights, s)[0]},
     "probs": {
@@ -452,22 +458,9 @@ READINGS: dict[str, dict[Names, Callable[..., Any]]] = {  # of a step; () is rig
         ("unnormalised",): lambda logits: [math.exp(z) for z in logits],
     },
     "action": {(): lambda uniform, p: vpg.sample_action(p, uniform)},
-    "grad_log_policy": {
-        (): vpg.grad_log_policy,
-        ("not-divided",): lambda p, a, s: outer(s, vpg.softmax_jacobian(p)[a]),
-        ("one-hot",): lambda p, a, s: outer(s, [float(j == a) for j in range(len(p))]),
-    },
+    "grad_log_policy": GRADIENTS,
     "return": {(b,) * bool(b): lambda _, bases, t, b=b: bases[b][t] for b in BASES},
 }
-READINGS["grad_log_policy"] |= {
-    (*names, "negated"): lambda p, a, s, f=f: f(p, a, [-s_i for s_i in s])
-    for names, f in READINGS["grad_log_policy"].items()
-}
-
-
-def outer(u: Vector, v: Vector) -> Matrix:
-    """u vᵀ"""
-    return [[u_i * v_j for v_j in v] for u_i in u]
 
 
 def attempt(formula: Callable[..., Any], *inputs: Any) -> Any:
@@ -770,9 +763,8 @@ class Trace:
 class Check:
     """A trace against the formulas of vpg.py, an episode at a time."""
 
-    def __init__(self, head: Line, tolerance: float, epsilon: float):
-        get: Any = head.get
-        self.weights, self.lr, self.gamma = map(get, ("weights", "lr", "gamma"))
+    def __init__(self, head: Any, tolerance: float, epsilon: float):
+        self.weights, self.lr, self.gamma = map(head.get, ("weights", "lr", "gamma"))
         self.tallies = {name: Tally(name, tolerance) for name in INPUTS}
         self.bases = BASES | {"": vpg.RETURNS[head.get("returns", "discounted")]}
         options = itertools.product(list(BASES)[:-2], Scaled.kinds)
@@ -910,10 +902,8 @@ def check(file: Iterable[bytes], path: str, tolerance: float | None = None) -> s
     trace, episodes, count = Trace(file), 0, 0
     groups = trace.episodes()
     _, head = next(groups)
-    double, single = (
-        Check(head, *(values if tolerance is None else (tolerance, 0.0)))
-        for values in PRECISIONS
-    )
+    pairs = PRECISIONS if tolerance is None else [(tolerance, 0.0)] * 2
+    double, single = (Check(head, *pair) for pair in pairs)
     seen = dict.fromkeys(
         ("weights", "logits", "probs", "grad_log_policy", "return"), -1
     )
@@ -990,12 +980,9 @@ def numpy_trace(**options: Any) -> list[Line]:
         for n, length in enumerate(o.lengths[first : first + o.batch], first):
             moving = weights
             for t in range(length):
-                state, reward = (
-                    rng.randn(o.sizes[0]).astype(o.dtype),
-                    o.dtype(rng.randn()),
-                )
-                logits = state @ (moving if o.stepwise == "acting" else weights)
-                logits = spoil("logits", logits, n, t)
+                *state, reward = rng.randn(o.sizes[0] + 1).astype(o.dtype)
+                acting = moving if o.stepwise == "acting" else weights
+                logits = spoil("logits", state @ acting, n, t)
                 exps, later = np.exp(logits), np.exp(state @ moving)
                 sums = {"": exps.sum(), "sigmoid": 1 + exps, "unnormalised": 1}
                 p = spoil("probs", exps / sums[o.probs], n, t)
@@ -1034,14 +1021,13 @@ def numpy_trace(**options: Any) -> list[Line]:
             mine = [step for step in steps if step["episode"] == n]
             score = spoil("score", np.sum([step["reward"] for step in mine]), n)
             end = {"episode": n, "score": score, "weights": weights}
-            if step in mine:
+            if n == steps[-1]["episode"]:
                 move = {"adam": np.sign(kept), "unchanged": 0}.get(kind, kept)
                 moved = (weights + lr * move).astype(o.dtype)
                 weights = spoil("weights", moved, n)
                 end |= {"loss": spoil("loss", total[-1], n), "weights": weights}
             lines += [*mine, end]
-    text = json.dumps(lines, default=lambda array: array.tolist())
-    return list(json.loads(text))
+    return list(json.loads(json.dumps(lines, default=lambda value: value.tolist())))
 
 
 def numpy_names(**options: Any) -> dict[str, str]:
@@ -1142,7 +1128,7 @@ class TestCheck(unittest.TestCase):
         for name in "sigmoid", "unnormalised":
             self.assertEqual(self.variants(numpy_trace(probs=name))["probs"], name)
 
-    def test_batches_are_found_where_nothing_tells_their_ends(self) -> None:
+        # and batches where nothing tells their ends
         for scale in "batch-centred", "batch-normalised":
             lines = numpy_trace(batch=3, scale=scale, lengths=[4, 1, 3] * 3)
             lines = without(lines, "weights", "loss")
@@ -1167,6 +1153,7 @@ class TestCheck(unittest.TestCase):
 
     def test_a_fault_in_one_place_is_found_there_and_nowhere_else(self) -> None:
         entries = {"logits": "[3]", "probs": "[3]", "grad_log_policy": "[2][3]"}
+        entries["weights"] = "[2][3]"
         for name, dtype in itertools.product(INPUTS, (float, np.float32)):
             of_episodes = name in ("weights", "loss", "score")
             places = [(1, 0), (4, 0)] if of_episodes else [(0, 3), (2, 5), (4, 0)]
@@ -1176,8 +1163,7 @@ class TestCheck(unittest.TestCase):
                     self.assertEqual(self.variants(lines), {name: "?"})
                     count = "1 of 6" if of_episodes else "1 of 24"
                     place = f"episode {n}" + f", step {t}" * (not of_episodes)
-                    entry = (entries | {"weights": "[2][3]"}).get(name)
-                    place += f", entry {entry}" if entry else ""
+                    place += f", entry {entries.get(name)}" * (name in entries)
                     expected = f"MISMATCH: {count} differ, first at {place}: theirs "
                     self.assertIn(expected, self.check(lines)[name])
 
@@ -1283,13 +1269,13 @@ class TestCheck(unittest.TestCase):
             title = "trace: 5 episodes, 20 steps; episode 5, not finished, is left out"
             self.assertEqual(found["title"], title)
             self.assertNotIn("MISMATCH", found["all"])
-        self.assertIn("6 episodes", self.check(text[:-1])["title"])
 
     def test_other_forms_are_welcome(self) -> None:
         lines = numpy_trace(sizes=(3, 2), base="notebook")
         lines[0]["returns"] = "notebook"
         text = as_json(lines)
         for data in (
+            text[:-1],
             b"\xef\xbb\xbf" + text,
             text.replace(b"\n", b"\r\n"),
             text.replace(b"\n", b"\n\r\n \n"),
@@ -1301,7 +1287,9 @@ class TestCheck(unittest.TestCase):
             re.sub(rb'(state": |probs": )(\[.*?\])', rb"\1[\2]", text),
             as_json({"mine": None, **dict(reversed(line.items()))} for line in lines),
         ):
-            self.assertNotIn("MISMATCH", self.check(data)["all"])
+            found = self.check(data)
+            self.assertIn("6 episodes", found["title"])
+            self.assertNotIn("MISMATCH", found["all"])
 
     def test_a_file_that_is_no_trace_is_told_with_its_line(self) -> None:
         text = as_json(numpy_trace()).decode()
@@ -1349,9 +1337,7 @@ class TestCheck(unittest.TestCase):
 # ------------------------------------------------- the program, in real processes
 
 
-def called(
-    args: list[str], input: str | None = None, shell: str = "", **variables: str
-) -> Any:
+def called(args: list[str], input: str = "", shell: str = "", **variables: str) -> Any:
     """python vpg.py args, or test_vpg.py --check; shell: a script that runs "$@"."""
     program = HERE / ("test_vpg.py" if "--check" in args else "vpg.py")
     command = [sys.executable, str(program), *args]
@@ -1457,10 +1443,9 @@ class TestRun(Program):
     def test_bad_input_is_refused_before_anything_is_emptied(self) -> None:
         Path("file").write_text("precious")
         os.symlink("file", "link")
-        Path("no-json").touch()
-        nan = [[0, 0]] * 3 + [[0, math.nan]]
-        for name, weights in ("3x2", [[0, 0]] * 3), ("4x1", [[0]] * 4), ("NaN", nan):
-            Path(name).write_text(json.dumps({"weights": weights}))
+        for name, rows in ("x", "x"), ("3x2", 3 * [[0, 0]]), ("4x1", 4 * [[0]]):
+            Path(name).write_text(f'{{"weights": {rows}}}')
+        Path("NaN").write_text('{"weights": [[0, 0], [0, 0], [0, 0], [0, NaN]]}')
         for args, told in (
             ("--episodes 0", "--episodes 0; allowed: 1 to 1000000000"),
             ("--lr=-1e-9", "--lr -1e-09; allowed: 0 to 1.79"),
@@ -1475,7 +1460,7 @@ class TestRun(Program):
             ("--env Acrobot-v1 --watch", "--watch : allowed: 6 × 3 weights"),
             ("--trace /no/such", "/no/such"),
             ("--save link", "two outputs to one file; allowed: a file for each"),
-            ("--watch no-json", "Expecting value"),
+            ("--watch x", "Expecting value"),
             ("--watch 3x2", "--watch 3x2: allowed: 4 × 2 weights"),
             ("--watch 4x1", "--watch 4x1: allowed: 4 × 2 weights"),
             ("--watch NaN", "--watch NaN: allowed: 4 × 2 weights"),
@@ -1527,7 +1512,7 @@ class TestRun(Program):
     def test_trace_and_save_hold_what_the_algorithm_computed(self) -> None:
         for name, compute_returns in vpg.RETURNS.items():
             settings = {"env": "CartPole-v0", "seed": 2, "lr": 0.1, "gamma": 0.5}
-            settings |= {"returns": name}
+            settings["returns"] = name
             episodes = list(vpg.train(cartpole(), 3, 0.1, 0.5, 2, compute_returns))
             pairs = enumerate(episodes)
             lines = [vpg.trace_lines(n, episode, settings) for n, episode in pairs]

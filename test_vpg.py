@@ -599,7 +599,7 @@ class Moves:
         self.many = [list(map(operator.add, *both)) for both in many] or totals
         if theirs is None:
             return
-        tally, still = self.tally, not any(theirs)
+        tally, still = self.tally, self.down == "descent" and not any(theirs)
         largest, expected = max(map(abs, theirs)), max(map(abs, ours))
         rounding = self.epsilon * (1 + math.sqrt(self.many[4][1]))
         pairs = zip(sizes, self.many[3])
@@ -764,7 +764,7 @@ class Check:
         for signs in itertools.product((1.0, -1.0), (1.0, gamma or 1.0)):
             self.stepwise(*signs)
         ys = self.given["return"]
-        if None not in ys:
+        if None not in (gamma, *ys):
             self.total += math.fsum(ys)
             self.size += math.fsum(map(abs, ys))
             ends = abs(self.total) <= 1e-5 * self.size  # a batch: its mean is 0

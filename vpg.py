@@ -5,8 +5,8 @@
 """REINFORCE, the vanilla policy gradient, in plain Python lists; learns CartPole.
 
 The policy π(a|s), a softmax of logits linear in the state, plays an episode of states
-s_t, actions a_t and rewards r_t. Then its weights θ move, so that an action gets more
-probable by as much as the return G_t that followed it is large [W]:
+s_t, actions a_t and rewards r_t. Then its weights θ move, to raise each log π(a_t|s_t)
+in proportion to the return G_t that followed a_t [W]:
 
     θ ← θ + lr Σ_t G_t ∇log π(a_t|s_t),   G_t = Σ_{k≥t} γ^{k−t} r_k
 
@@ -35,7 +35,7 @@ from typing import Any, NamedTuple, TextIO
 # ------------------------------------------------------------------ the algorithm
 
 Vector = list[float]
-Matrix = list[list[float]]  # weights[i][j]: component i of the state, action j
+Matrix = list[list[float]]  # rows; weights[i][j]: from s_i to the logit of action j
 Env = Any  # a gymnasium.Env that observes a Box(n,) and takes Discrete(m) actions
 EPISODES, LR, GAMMA, SEED = 20_000, 2.5e-5, 0.99, 1  # the notebook's
 
@@ -82,7 +82,7 @@ def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
 
 def grad_log_policy(probs: Vector, action: int, state: Vector) -> Matrix:
     """∂log π(a|s)/∂θ_ij = s_i · (∂p_a/∂z_j / p_a), by the chain rule.
-    The bracket is δ_aj − p_j [13.9]; the Jacobian shows where that comes from.
+    The bracket is δ_aj − p_j [13.9; x(s,a) is s in column a]; the Jacobian shows why.
     >>> grad_log_policy([0.25, 0.75], 0, [4.0, 8.0])
     [[3.0, -3.0], [6.0, -6.0]]
     """
@@ -113,8 +113,8 @@ class Step(NamedTuple):  # step t of an episode
 
 
 def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> Iterator[Step]:
-    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), till it ends, or is cut at
-    its step limit (truncated), as if it ended. A seed restarts env's own randomness.
+    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), till it ends or is cut at
+    its step limit (truncated), and is over either way. A seed restarts env's stream.
     """
     observation, _ = env.reset(seed=seed)
     terminated = truncated = False
@@ -142,10 +142,10 @@ def discounted_returns(rewards: Vector, gamma: float) -> Vector:
 
 def update(weights: Matrix, grads: list[Matrix], returns: Vector, lr: float) -> Matrix:
     """θ + lr Σ_t G_t ∇log π(a_t|s_t), with each gradient at the θ that played.
-    The box in [§13.3] moves θ after each step instead [13.8], and by γ^t times as much.
+    The box in [§13.3], the episode over, moves θ once for each t, by γ^t times [13.8].
     Most code leaves γ^t out, as here: late steps keep their full weight. But if γ < 1,
-    this sum, averaged over all episodes that θ may play, is in general not the gradient
-    of E[G_0], nor of any other function [NT].
+    the sum's mean over all episodes that θ may play is in general no gradient, neither
+    of E[G_0] nor of any other function [NT].
     >>> update([[0.0, 0.0], [1.0, 1.0]], [[[3.0, -3.0], [6.0, -6.0]]], [2.0], lr=0.5)
     [[3.0, -3.0], [7.0, -5.0]]
     """
@@ -173,8 +173,8 @@ def train(
     seed: int = SEED,
     compute_returns: Callable[[Vector, float], Vector] = discounted_returns,
 ) -> Iterator[Episode]:
-    """Play an episode, update θ, and again. One random stream, NumPy's, draws first
-    θ_ij ~ U[0, 1), row by row, then every action; the environment has its own.
+    """Play an episode, update θ, and again. One random stream, np.random.rand's, draws
+    first θ_ij ~ U[0, 1), row by row, then every action; the environment has its own.
     """
     rng = random_stream(seed)
     rows, columns = env.observation_space.shape[0], env.action_space.n
@@ -193,9 +193,9 @@ def train(
 
 def random_stream(seed: int) -> Random:
     """random() of this stream repeats np.random.rand() after np.random.seed(seed).
-    Both are the Mersenne Twister MT19937, its outputs a, b giving the draw of 53 bits
-    ((a ≫ 5) 2²⁶ + (b ≫ 6)) / 2⁵³; NumPy fills its state by x_0 = seed, 0 ≤ seed < 2³²,
-    x_i = (1812433253 · (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i) mod 2³².
+    Both are the Mersenne Twister MT19937, two outputs a, b of which make a draw of 53
+    bits, ((a ≫ 5) 2²⁶ + (b ≫ 6)) / 2⁵³. The seeding differs: NumPy fills the state by
+    x_0 = seed < 2³², x_i = (1812433253 · (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i) mod 2³².
     >>> random_stream(1).random()
     0.417022004702574
     """
@@ -203,7 +203,7 @@ def random_stream(seed: int) -> Random:
     for i in range(1, 624):
         xs.append((1812433253 * (xs[-1] ^ (xs[-1] >> 30)) + i) % 2**32)
     rng = Random()
-    rng.setstate((3, (*xs, 624), None))  # format 3; index 624: all xs are used up
+    rng.setstate((3, (*xs, 624), None))  # format 3; at 624 the twist of the xs is next
     return rng
 
 
@@ -216,7 +216,7 @@ def notebook_returns(rewards: Vector, gamma: float) -> Vector:
 
 
 RETURNS = {"discounted": discounted_returns, "notebook": notebook_returns}
-NOTEBOOK_WEIGHTS = [  # as the notebook printed them, after 5,000 episodes
+NOTEBOOK_WEIGHTS = [  # as the notebook has them, from a run of only 5,000 episodes
     [1.06721556, 0.07013094],
     [-0.71238789, 1.01483483],
     [-1.22409825, 1.46319274],
@@ -228,13 +228,13 @@ NOTEBOOK_WEIGHTS = [  # as the notebook printed them, after 5,000 episodes
 
 def trace_lines(number: int, episode: Episode, settings: Any) -> Iterator[Any]:
     """A trace is JSON, an object a line (here wrapped and shortened): a head, with the
-    weights before training; an episode's steps, and its end, with the weights after.
+    weights before training; an episode's steps, and its end, with the weights after it.
     {"env": "CartPole-v0", "seed": 1, "lr": 2.5e-05, "gamma": 0.99,
      "returns": "discounted", "weights": [[0.4, 0.7], …]}
     {"episode": 0, "step": 0, "state": […], "logits": […], "probs": […], "uniform": 0.4,
      "action": 0, "reward": 1.0, "grad_log_policy": [[…], …], "return": 59.9}
     {"episode": 0, "score": 91.0, "weights": [[…], …]}
-    Both count from 0. Floats are repr's; test_vpg.py --check wants 1e-9, and 1.0 or 1.
+    Episodes, steps count from 0. To test_vpg.py --check 1 is 1.0, 1e-9 off is right.
     """
     if number == 0:
         yield {**settings, "weights": episode.before}

@@ -72,27 +72,6 @@ def numpy_train(
         yield steps, returns, weights
 
 
-class Scripted:
-    """An environment that gives what it is told to, and keeps what it was given."""
-
-    action_space = SimpleNamespace(n=2)
-
-    def __init__(self, *script: tuple[Vector, float, bool, bool]):
-        self.observation_space = SimpleNamespace(shape=(len(script[0][0]),))
-        self.states = [np.array(state, np.float32) for state, *_ in script]
-        self.script, self.seeds, self.actions = script, [], []  # type: Any, Any, Any
-
-    def reset(self, seed: int | None = None) -> Any:
-        self.seeds.append(seed)
-        self.following = zip([*self.states[1:], self.states[0]], self.script)
-        return self.states[0], {}
-
-    def step(self, action: int) -> Any:
-        self.actions.append(action)
-        state, (_, reward, terminated, truncated) = next(self.following)
-        return state, np.float32(reward), terminated, truncated, {}
-
-
 class Corridor:
     """Sutton & Barto's example 13.1: three states that look alike, the goal right of the
     last; in the second one, left and right are switched. Every step costs 1.
@@ -151,11 +130,6 @@ LOGITS = [0.3, -1.2, 2.0, 0.0]
 WEIGHTS = [[0.2, -0.4, 0.1], [1.0, 0.5, -0.3]]
 STATE = [0.7, -1.1]
 SQUARE = [[0.5, -0.5], [0.25, 1.0]]  # weights for two numbers, two actions
-SCRIPT = [
-    ([1.0, 2.0], 3.0, False, False),
-    ([0.5, -1.0], -1.5, False, False),
-    ([0.125, 0.25], 4.0, True, False),
-]
 
 
 class TestPolicy(unittest.TestCase):
@@ -169,8 +143,10 @@ class TestPolicy(unittest.TestCase):
         logits = [math.log(x) for x in (0.1, 0.2, 0.3, 0.7, 0.9)]
         exps = [math.exp(z - logits[-1]) for z in logits]
         self.assertEqual(vpg.softmax(logits), [e / math.fsum(exps) for e in exps])
-        script = [([1.0], r, False, i == 2) for i, r in enumerate((1e9, 1e-8, -1e9))]
-        (episode,) = vpg.train(Scripted(*script), 1, 0.0, 1.0, 1)
+        env: Any = Corridor()
+        env.step = lambda _: (np.ones(1), rest.pop(), not rest, False, {})
+        rest = [-1e9, 1e-8, 1e9]
+        (episode,) = vpg.train(env, 1, 0.0, 1.0, 1)
         rewards = [step.reward for step in episode.steps]
         self.assertEqual(episode.score, math.fsum(rewards))
         self.assertNotEqual(episode.score, (rewards[0] + rewards[1]) + rewards[2])
@@ -223,27 +199,25 @@ class TestEpisode(unittest.TestCase):
             self.assertRaises(ArithmeticError, vpg.sample_action, *wrong)
 
     def test_a_step_holds_what_was_seen_done_and_computed(self) -> None:
-        env, rng = Scripted(*SCRIPT), np.random.RandomState(3)
-        steps = list(vpg.rollout(env, SQUARE, vpg.random_stream(3), None))
-        self.assertEqual(len(steps), 3)
-        for step, (state, reward, _, _) in zip(steps, SCRIPT):
-            logits, probs = vpg.policy(SQUARE, state)
-            uniform = rng.random_sample()
-            action = vpg.sample_action(probs, uniform)
-            grad = vpg.grad_log_policy(probs, action, state)
-            expected = state, logits, probs, uniform, action, reward, grad
-            self.assertEqual((step, type(step.reward)), (expected, float))
-        self.assertEqual(env.actions, [step.action for step in steps])
-        self.assertEqual(set(env.actions), {0, 1})
+        still = [[0.0, 0.0]] * 4, (True, False)
+        for weights, ended in still, (vpg.NOTEBOOK_WEIGHTS, (False, True)):
+            env, rng = cartpole(), np.random.RandomState(3)
+            state, _ = env.reset(seed=4)
+            for step in vpg.rollout(cartpole(), weights, vpg.random_stream(3), 4):
+                seen, uniform = state.tolist(), rng.random_sample()
+                logits, probs = vpg.policy(weights, seen)
+                action = vpg.sample_action(probs, uniform)
+                grad = vpg.grad_log_policy(probs, action, seen)
+                state, reward, *ends, _ = env.step(action)
+                expected = seen, logits, probs, uniform, action, reward, grad
+                self.assertEqual(step, expected)
+            self.assertEqual(tuple(ends), ended)  # terminated, truncated
 
-    def test_an_episode_ends_terminated_or_truncated_and_one_reset_is_seeded(
-        self,
-    ) -> None:
-        for ended in (True, False), (False, True), (True, True):
-            env = Scripted(([1.0], 1.0, False, False), ([1.0], 1.0, *ended))
-            episodes = list(vpg.train(env, 3, 0.0, 1.0, seed=5))
-            self.assertEqual([len(episode.steps) for episode in episodes], [2, 2, 2])
-            self.assertEqual(env.seeds, [5, None, None])
+    def test_only_the_first_reset_is_seeded(self) -> None:
+        env = cartpole()
+        states = [env.reset(seed=seed)[0].tolist() for seed in (5, None, None)]
+        episodes = vpg.train(cartpole(), 3, 0.0, 1.0, seed=5)
+        self.assertEqual([episode.steps[0].state for episode in episodes], states)
 
     def test_the_returns_are_their_definitions(self) -> None:
         rewards = np.array([1.0, -2.0, 0.5, 3.0, 1.0])
@@ -434,9 +408,10 @@ READINGS: dict[str, dict[Names, Callable[..., Any]]] = {  # of a step; () is rig
 
 def attempt(formula: Callable[..., Any], *inputs: Any) -> Any:
     """Its value; None if an input is missing, or it can't be computed."""
-    with contextlib.suppress(ArithmeticError, RecursionError, TypeError, ValueError):
+    try:
         return formula(*inputs)
-    return None
+    except (ArithmeticError, RecursionError, TypeError, ValueError):
+        return None
 
 
 def flat(value: Any) -> Vector:
@@ -471,28 +446,24 @@ def label(names: Names | None) -> list[str]:
 class Tally:
     """What is known of a quantity; () is the reading that is right."""
 
-    def __init__(self, name: str, tolerance: float):
-        self.name, self.tolerance = name, tolerance
+    def __init__(self, name: str, tolerance: float, epsilon: float):
+        self.name, self.tolerance, self.epsilon = name, tolerance, epsilon
         self.checked = self.differing = self.untold = 0
         self.lacks = self.first = self.note = ""
         self.worst: dict[Names, float] = {}
         self.dead: set[Names] = set()  # readings that differed
 
-    def add(self, names: Names, far: Vector, differs: bool, pair: Any = None) -> None:
-        """How far a reading is off in one more place; the place, theirs and ours."""
+    def add(self, names: Names, far: Vector, differs: bool, at: Any) -> None:
+        """How far a reading is off in one more place; at: the place, theirs and ours."""
         worst = max(far)
         self.worst[names] = max(worst, self.worst.get(names, 0.0))
+        if not names:
+            self.checked += 1
         if differs:
             self.dead.add(names)
-        if not names:
-            self.checked, self.differing = self.checked + 1, self.differing + differs
-            if differs and not self.first:
-                self.first = entry(far.index(worst), *pair)
-
-    def compare(self, place: str, theirs: Any, ours: Any, names: Names = ()) -> None:
-        """Their value, and a reading's."""
-        far = distances(theirs, ours)
-        self.add(names, far, max(far) > self.tolerance, (place, theirs, ours))
+        if differs and not names:
+            self.differing += 1
+            self.first = self.first or entry(far.index(worst), *at)
 
     def reading(self) -> Names | None:
         """() if it is right, else the reading of fewest names that agrees, or None."""
@@ -521,24 +492,35 @@ class Tally:
         return f"{self.name:16} {line}"
 
 
+Tallies = list[Tally]  # of a quantity, the stricter first
+
+
+def compare(tallies: Tallies, at: tuple[str, Any, Any], names: Names = ()) -> None:
+    """A reading with what is there; at: the place, theirs and ours."""
+    far = distances(*at[1:])
+    worst = max(far)
+    for tally in tallies:
+        tally.add(names, far, worst > tally.tolerance, at)
+
+
 class Scaled:
     """Readings of the returns: a base minus its mean, and divided by its std + ε, of an
     episode or a batch.
     """
 
-    def __init__(self, tally: Tally, base: str, batch: str):
-        self.tally, self.base, self.batch = tally, base, batch
-        kinds = [("normalised", spread) for spread in SPREADS] + [("centred", "")]
+    def __init__(self, tallies: Tallies, base: str, batch: str):
+        self.tallies, self.base, self.batch = tallies, base, batch
+        kinds = [("centred", ""), *(("normalised", spread) for spread in SPREADS)]
         names = [(base, batch + kind, spread) for kind, spread in kinds]
         self.names: list[Names] = [tuple(filter(None, words)) for words in names]
         self.xs, self.ys = Vector(), Vector()
 
     def add(self, xs: Vector, ys: Vector, ends: bool) -> None:
         """One more episode, of the base and of their returns."""
-        if not self.tally.dead.issuperset(self.names):
+        if not self.tallies[-1].dead.issuperset(self.names):
             self.xs += xs
             self.ys += ys
-            if ends or not self.tally.differing:
+            if ends or not self.tallies[-1].differing:
                 self.close()
 
     def close(self) -> None:
@@ -547,10 +529,9 @@ class Scaled:
         mean, run, rise = statistics.fmean(xs), max(xs) - min(xs), max(ys) - min(ys)
         for names in self.names if run else ():
             std = math.dist(xs, [mean] * n) / math.sqrt(n - ("sample" in names))
-            epsilon = min(max(run / rise - std, 0.0), 0.01) if rise else 0.0
-            scale = 1.0 if names is self.names[-1] else std + epsilon or math.inf
-            far = distances(ys, [(x - mean) / scale for x in xs])
-            self.tally.add(names, far, max(far) > self.tally.tolerance)
+            epsilon = min(max(run / rise - std, 0.0), 0.001) if rise else 0.0
+            scale = 1.0 if names is self.names[0] else std + epsilon or math.inf
+            compare(self.tallies, ("", ys, [(x - mean) / scale for x in xs]), names)
         self.xs, self.ys = Vector(), Vector()
 
 
@@ -570,8 +551,8 @@ def sums(returns: Vector, vectors: Any, gamma: float) -> list[Vector]:
 class Moves:
     """Readings of the weights' moves, or of losses: unit · c · S."""
 
-    def __init__(self, tally: Tally, down: str, unit: Any, epsilon: float):
-        self.tally, self.down, self.unit, self.epsilon = tally, down, unit, epsilon
+    def __init__(self, tallies: Tallies, down: str, unit: Any):
+        self.tallies, self.down, self.unit = tallies, down, unit
         bases, shares = ("", "prefactor", "mean-log-prob"), ("", "mean", "episode-mean")
         more = ("", "accumulated"), ("", "batch"), ("", down), shares
         options = itertools.product(bases, *more)
@@ -599,35 +580,38 @@ class Moves:
         self.many = [list(map(operator.add, *both)) for both in many] or totals
         if theirs is None:
             return
-        tally, still = self.tally, self.down == "descent" and not any(theirs)
+        still = self.down == "descent" and not any(theirs)
+        moves: dict[Names, Vector] = {(): ours}
+        for names in self.readings[1:]:
+            if names not in self.tallies[-1].dead and not (still and "batch" in names):
+                pool = self.many if "batch" in names else totals
+                moves[names] = self.expected(names, pool)
         largest, expected = max(map(abs, theirs)), max(map(abs, ours))
-        rounding = self.epsilon * (1 + math.sqrt(self.many[4][1]))
-        pairs = zip(sizes, self.many[3])
-        noise = [min(rounding * (w + self.unit * s), 1e308) for w, s in pairs]
-        small = (largest or expected) <= 4 * max(noise) < math.inf
-        told = largest == expected or not small or self.down != "descent"
-        tally.untold += not told
-        for names in self.readings:
-            if (names and names in tally.dead) or (still and "batch" in names):
-                continue
-            pool = self.many if "batch" in names else totals
-            move = self.expected(names, pool) if names else ours
-            if told:
+        for tally in self.tallies:
+            rounding = tally.epsilon * (1 + math.sqrt(self.many[4][1]))
+            pairs = zip(sizes, self.many[3])
+            noise = [min(rounding * (w + self.unit * s), 1e308) for w, s in pairs]
+            small = (largest or expected) <= 4 * max(noise) < math.inf
+            told = largest == expected or not small or self.down != "descent"
+            tally.untold += not told
+            for names, move in moves.items() if told else ():
                 scale = max(largest, *map(abs, move)) or 1.0
                 far = distances(theirs, move, scale)
                 pairs = zip(far, noise)
                 differs = any(x > tally.tolerance and x * scale > n for x, n in pairs)
                 tally.add(names, far, differs, at)
         if not still:
-            if told and expected and not self.moved:
-                first = [abs(a) / self.unit for a, b in zip(theirs, ours) if b]
-                self.even = len(first) > 2 and max(first) <= 1.02 * min(first)
+            if told and expected and not self.moved and self.tallies[-1].differing:
+                sizes = [abs(a) / self.unit for a, b in zip(theirs, ours) if b]
+                ratios = [[x / size for x in sizes] for size in (1, 10**0.5, 10)]
+                self.even = any(0.98 < min(x) <= max(x) < 1.02 for x in ratios)
             self.moved, self.many = True, []
 
 
-SCALARS = ("uniform", "action", "reward", "return", "step", "episode", "loss", "score")
-AXES = dict.fromkeys((*SCALARS, "lr", "gamma"), "") | {"state": "n", "logits": "m"}
-AXES |= {"probs": "m", "grad_log_policy": "nm", "weights": "nm"}
+AXES = {"state": "n", "logits": "m", "probs": "m"}  # n numbers of a state, m actions
+AXES |= {"grad_log_policy": "nm", "weights": "nm", "uniform": "", "action": ""}
+AXES |= dict.fromkeys(("reward", "return", "step", "episode", "loss", "score"), "")
+AXES |= {"lr": "", "gamma": ""}
 
 
 class Trace:
@@ -636,13 +620,14 @@ class Trace:
     def __init__(self, file: Iterable[bytes]):
         self.file, self.number = file, 0
         self.sizes: dict[str, int] = {}  # n and m
-        # 0: only 0, 1, 0.25 and the like; 1: single precision; 2: finer; -1: not there
-        self.finest = dict.fromkeys((*NETWORK, "return"), -1)
+        # 0: of 16 bits at most, as 0, 1, 0.25; 1: of single precision; 2: finer
+        self.finest = dict.fromkeys((*NETWORK, "return", "loss"), 0)
         self.unread: dict[str, None] = {}  # keys that are not known
         self.cut = ""  # what is left out, as its end is not there
 
     def error(self, given: str, allowed: Any) -> ValueError:
-        return ValueError(f"line {self.number}: {given}; allowed: {allowed}")
+        hint = " (one sigmoid output: see README.md)" * (self.sizes.get("m") == 1)
+        return ValueError(f"line {self.number}: {given}; allowed: {allowed}{hint}")
 
     def episodes(self) -> Iterator[tuple[list[Line], Line]]:
         """First no steps and the head; then each episode's steps, and its end. {} is for
@@ -655,13 +640,14 @@ class Trace:
         episode, ends = -1, False
         for line in itertools.chain([first] * ("episode" in first), lines):
             is_step = "step" in line
+            for name in ("episode", "reward")[: 1 + is_step]:
+                if name not in line:
+                    raise self.error(f"no {name}", "one in each step and end")
             place = line.get("episode"), line.get("step", "end")
             places: Any = [(episode, len(steps)), (episode, "end")] * bool(steps)
             places.append((episode + 1, 0))
             if place not in places:
                 raise self.error(f"episode, step {place} out of order", places)
-            if is_step and "reward" not in line:
-                raise self.error("no reward", "one for each step")
             if place != places[0]:
                 yield steps, {} if is_step else line
                 steps, ends = [], ends or not is_step
@@ -709,18 +695,17 @@ class Trace:
         if axes:
             allowed = self.sizes.setdefault(axes[0], size)
             if not size or size != allowed:
-                hint = " (one sigmoid output: see README.md)" * (allowed == 1)
-                given = f"{name} has {size} entries"
-                raise self.error(given, f"{allowed or 'a list'}{hint}")
+                given = f"{name} has {size} entries" if size else f"{name} is {value}"
+                raise self.error(given, f"a list of {allowed or 'numbers'}")
         if len(axes) > 1:
             return [self.numbers(name, part, axes[1:]) for part in value]
         row = value if axes else [value]
         if attempt(math.dist, row, row) != 0.0:  # inf − inf and NaN − NaN are NaN
-            hint = "; a std of 0 makes a NaN: divide by std + 1e-8" * (name == "return")
+            hint = "; a std of 0 makes a NaN: add 1e-8 to it" * isinstance(value, float)
             raise self.error(f"{name} is {json.dumps(value)}", f"finite numbers{hint}")
         if self.finest.get(name, 2) < 2:
             finer = array("f", row).tolist() != row
-            told = 2 if finer else int(any(x * 1024 % 1 for x in row))
+            told = 2 if finer else int(any(math.frexp(x)[0] * 2**16 % 1 for x in row))
             self.finest[name] = max(self.finest[name], told)
         return value
 
@@ -728,28 +713,31 @@ class Trace:
 class Check:
     """A trace against the formulas of vpg.py, an episode at a time."""
 
-    def __init__(self, head: Any, tolerance: float, epsilon: float):
+    def __init__(self, head: Any, precisions: Any):
         self.weights, self.lr, self.gamma = map(head.get, ("weights", "lr", "gamma"))
-        self.tallies = {name: Tally(name, tolerance) for name in INPUTS}
+        self.tallies = {k: [Tally(k, *pair) for pair in precisions] for k in INPUTS}
         self.bases = BASES | {"": vpg.RETURNS[head.get("returns", "discounted")]}
         options = itertools.product(list(BASES)[:-2], ("", "batch-"))
         self.scaled = [Scaled(self.tallies["return"], *option) for option in options]
         self.total = self.size = 0.0  # of the returns since they added up to 0
-        self.moves = Moves(self.tallies["weights"], "descent", self.lr, epsilon)
-        self.losses = Moves(self.tallies["loss"], "negated", 1.0, epsilon)
+        self.moves = Moves(self.tallies["weights"], "descent", self.lr)
+        self.losses = Moves(self.tallies["loss"], "negated", 1.0)
         self.held: Any = None  # the weights before an end that told none
+        self.assumed = ""  # what tells that they moved by our update
+        self.lacking: dict[str, str] = {}  # what a quantity can't be checked without
 
     def episode(self, steps: list[Line], end: Line) -> None:
         """Check one more."""
-        self.place, n = f"episode {steps[0]['episode']}", len(steps)
-        self.given: Line = {k: [step.get(k) for step in steps] for k in AXES}
+        self.place, gamma = f"episode {steps[0]['episode']}", self.gamma
+        self.given: Line = {k: [s.get(k) for s in steps] for k in AXES}
         if self.held:
             self.settle()
         self.known = known = self.given.copy()  # or else computed
-        old, gamma, rewards = self.weights, self.gamma, known["reward"]
+        rewards = known["reward"]
         bases = {name: attempt(f, rewards, gamma) for name, f in self.bases.items()}
-        whole = {"weights before": old, "lr": self.lr, "gamma": gamma, "bases": bases}
-        known |= {name: [value] * n for name, value in whole.items()}
+        whole = {"weights before": self.weights, "lr": self.lr, "gamma": gamma}
+        for name, value in (whole | {"bases": bases}).items():
+            known[name] = [value] * len(steps)
         for name in (*NETWORK[1:], "return"):
             rows = zip(known[name], *(known[need] for need in INPUTS[name]))
             right = READINGS[name][()]
@@ -758,9 +746,10 @@ class Check:
             for names, formula in readings.items():
                 self.compare(name, names, formula, known)
         for t, p in enumerate(self.given["probs"]):
-            if p and not known["logits"][t] and abs(math.fsum(p) - 1) > 1e-4:
-                place = f"{self.place}, step {t}, the sum"
-                self.tallies["probs"].compare(place, math.fsum(p), 1.0)
+            size = math.fsum(map(abs, p or ()))
+            if p and not known["logits"][t] and abs(size - 1) > 1e-4:
+                place = f"{self.place}, step {t}, Σ|p|"
+                compare(self.tallies["probs"], (place, size, 1.0))
         for signs in itertools.product((1.0, -1.0), (1.0, gamma or 1.0)):
             self.stepwise(*signs)
         ys = self.given["return"]
@@ -774,33 +763,36 @@ class Check:
                 if bases[scaled.base]:
                     scaled.add(bases[scaled.base], ys, ends or not scaled.batch)
         if "score" in end:
-            self.tallies["score"].compare(self.place, end["score"], math.fsum(rewards))
-        taken = zip(known["probs"], known["action"])
+            compare(
+                self.tallies["score"], (self.place, end["score"], math.fsum(rewards))
+            )
+        pairs = zip(known["probs"], known["action"])
         known["probs above 0"] = [
-            attempt(lambda p, a: math.log(p[a]), *x) for x in taken
+            attempt(lambda p, a: math.log(p[a]), *x) for x in pairs
         ]
         self.loss(end.get("loss"))
+        self.alone = "loss" in end  # is it a batch of its own?
         self.update(end.get("weights"))
 
     def compare(self, name: str, names: Names, formula: Any, known: Line) -> None:
         """A reading with what is given, where all that it needs is there."""
-        tally = self.tallies[name]
+        tallies = self.tallies[name]
         columns = [known[need] for need in INPUTS[name]]
         for t, (theirs, *inputs) in enumerate(zip(self.given[name], *columns)):
-            if names and names in tally.dead:
+            if names and names in tallies[-1].dead:
                 return
             if theirs is not None and None not in inputs:
-                ours = attempt(formula, *inputs)
-                tally.compare(f"{self.place}, step {t}", theirs, ours, names)
+                at = f"{self.place}, step {t}", theirs, attempt(formula, *inputs)
+                compare(tallies, at, names)
             elif theirs is not None and not names:
-                tally.lacks = INPUTS[name][inputs.index(None)]
+                self.lacking[name] = INPUTS[name][inputs.index(None)]
 
     def stepwise(self, sign: float, gamma: float) -> None:
         """The readings that every step moves the weights."""
         mark, gradient = ("stepwise", f"{sign} {gamma}"), "grad_log_policy"
         negated = (*mark, "negated")
         for name, names in ("logits", mark), (gradient, mark), (gradient, negated):
-            if any(self.given[name]) and names not in self.tallies[name].dead:
+            if any(self.given[name]) and names not in self.tallies[name][-1].dead:
                 known = self.known | (attempt(self.moving, sign, gamma) or {})
                 self.compare(name, names, READINGS[name][names[2:]], known)
 
@@ -819,20 +811,24 @@ class Check:
         name = "probs" if None in self.given["logits"] else "logits"
 
         def far(weights: Any) -> float:
-            ours = vpg.policy(weights, self.given["state"][0])[name == "probs"]
-            return max(distances(self.given[name][0], ours))
+            ours = (
+                vpg.policy(weights, s)[name == "probs"] for s in self.given["state"]
+            )
+            pairs = zip(self.given[name], ours)
+            return math.fsum(max(distances(*pair)) for pair in pairs)
 
-        if attempt(lambda: far(self.held) <= far(self.weights)):
+        stand = attempt(lambda: far(self.held) <= far(self.weights))
+        if stand or (stand is None and not self.alone):
             self.weights = self.held
         else:
-            self.tallies[name].note = "; our updates, where an end has no weights"
+            self.assumed = name
         self.held = None
 
     def lacks(self, name: str, told: Any) -> bool:
         """Is an input not there? If one is needed for what is told, note it."""
         missing = [need for need in INPUTS[name] if None in self.known[need]]
         if missing and told is not None:
-            self.tallies[name].lacks = missing[0]
+            self.lacking[name] = missing[0]
         return bool(missing)
 
     def loss(self, told: Any) -> None:
@@ -859,22 +855,26 @@ class Check:
             at = self.place, told, new
             self.moves.add(totals, sizes, told and theirs, move, at)
 
-    def report(self, cut: bool) -> list[str]:
-        """A line or two on each quantity."""
-        weights = self.tallies["weights"]
+    def report(self, level: int, cut: bool) -> list[str]:
+        """A line or two on each quantity, by one of the precisions."""
         for scaled in self.scaled:
             if scaled.xs and not cut:
                 scaled.close()
-        readings = {name: tally.reading() for name, tally in self.tallies.items()}
-        if weights.differing and not self.moves.moved:
+        tallies = {name: pair[level] for name, pair in self.tallies.items()}
+        readings = {name: tally.reading() for name, tally in tallies.items()}
+        if tallies["weights"].differing and not self.moves.moved:
             readings["weights"] = ("unchanged",)
         elif readings["weights"] is None and self.moves.even:
             readings["weights"] = ("adam",)
         excused = {"grad_log_policy": "negated", "weights": "descent"}
         if any(word not in (readings[name] or ()) for name, word in excused.items()):
             excused = {}
+        if self.assumed:
+            tallies[self.assumed].note = "; our updates, where an end has no weights"
+        for name, lacks in self.lacking.items():
+            tallies[name].lacks = lacks
         pairs = [(readings[name], excused.get(name, "")) for name in INPUTS]
-        return [tally.report(*x) for tally, x in zip(self.tallies.values(), pairs)]
+        return [tally.report(*x) for tally, x in zip(tallies.values(), pairs)]
 
 
 def check(file: Iterable[bytes], path: str, tolerance: float | None = None) -> str:
@@ -882,22 +882,18 @@ def check(file: Iterable[bytes], path: str, tolerance: float | None = None) -> s
     trace, episodes, count = Trace(file), 0, 0
     groups = trace.episodes()
     _, head = next(groups)
-    pairs = PRECISIONS if tolerance is None else [(tolerance, 0.0)] * 2
-    double, single = (Check(head, *pair) for pair in pairs)
-    told: set[int] = set()  # the precisions of a network, or else of the returns
+    judge = Check(head, PRECISIONS if tolerance is None else [(tolerance, 0.0)])
     for steps, end in groups:
         episodes, count = episodes + 1, count + len(steps)
-        told = {trace.finest[k] for k in NETWORK} - {-1} or {trace.finest["return"]}
-        double.episode(steps, end)
-        if told != {2}:
-            single.episode(steps, end)
-    judge, cut = single if 1 in told else double, trace.cut
+        judge.episode(steps, end)
+    single, cut = 1 in trace.finest.values(), trace.cut
     title = f"{path}: {episodes} episodes, {count} steps"
-    title += ", single precision" * (1 in told)
+    title += ", single precision" * single
     title += f"; {cut}, not finished, is left out" * bool(cut)
     unread = f"not read: {', '.join(trace.unread)}; known: {', '.join(AXES)}"
-    lines = [unread] * bool(trace.unread) + judge.report(bool(cut))
-    if not any(tally.worst for tally in judge.tallies.values()):
+    lines = [unread] * bool(trace.unread) + judge.report(-single, bool(cut))
+    tallies = [pair[-single] for pair in judge.tallies.values()]
+    if not any(tally.worst or tally.untold for tally in tallies):
         raise ValueError("\n".join(["nothing to check", *lines]))
     return "\n".join([title, *lines])
 
@@ -964,7 +960,8 @@ def numpy_trace(**options: Any) -> list[Line]:
                 step |= {"probs": p, "uniform": uniform, "action": action}
                 steps.append(step | {"reward": reward, "grad_log_policy": g})
             rewards = np.array([step["reward"] for step in steps[-length:]])
-            returns.append(NUMPY_BASES[o.base](rewards, np.arange(length), gamma))
+            base = NUMPY_BASES[o.base](rewards, np.arange(length), gamma)
+            returns.append(base.astype(o.dtype))
         several = "batch" in o.scale
         pools = [np.concatenate(returns)] * len(returns) if several else returns
         for k, pool in enumerate(pools if o.scale else ()):
@@ -1098,8 +1095,8 @@ class TestCheck(unittest.TestCase):
         x = NUMPY_BASES[""](np.ones(4), np.arange(4), 0.9)
         for mean, std, name in (
             (x.mean(), x.std(ddof=1), "normalised"),  # of three equal episodes
-            (x.mean(), x.std() + 0.009, "normalised"),
-            (x.mean(), x.std() + 0.1, "?"),
+            (x.mean(), x.std() + 0.0009, "normalised"),
+            (x.mean(), x.std() + 0.002, "?"),
             (x.mean(), x.std() - 0.01, "?"),
             (0, x.std(), "?"),
             (x.mean() + 0.1, 1, "?"),
@@ -1179,15 +1176,14 @@ class TestCheck(unittest.TestCase):
             self.assertIn("MISMATCH", self.check(lines, 1e-9)[name])
         lines[1]["logits"][0] += 1e-9  # one number that is finer, of one quantity
         self.assertIn(", single precision", self.check(lines)["title"])
+        only_loss = without(numpy_trace(dtype=np.float32), *NETWORK, "return")
+        self.assertIn("single", self.check(only_loss)["title"])
         third = float(np.float32(1 / 3))
-        for first, later in (0.5, 1 / 3), (third, 1 / 3), (0.5, third):
-            step: Line = {"step": 0, "reward": third, "return": third}
-            lines = [step | {"episode": n} for n in (0, 1)]
-            self.assertIn("single", self.check([{"gamma": 1}, *lines])["title"])
-            for line, p in zip(lines, (first, later)):
-                line["probs"] = [p, p]
+        for pair in (0.5, third), (third, third), (third, 1 / 3), (0.5, 0.5):
+            steps: list[Line] = [{"episode": n, "step": 0} for n in (0, 1)]
+            lines = [step | {"reward": x, "return": x} for step, x in zip(steps, pair)]
             title = self.check([{"gamma": 1}, *lines])["title"]
-            self.assertEqual("single" in title, later == third)
+            self.assertEqual("single" in title, pair[1] == third)
 
     def test_only_what_is_there_is_needed_and_read(self) -> None:
         for absent, unchecked in (
@@ -1207,7 +1203,7 @@ class TestCheck(unittest.TestCase):
             for name in {*absent.split()} & {*INPUTS}:
                 self.assertIn("not in the trace", found[name])
         lines = without(numpy_trace(), "state", "logits")
-        for told in "not checked: no logits", "the sum: theirs 1.00014, ours 1.0":
+        for told in "not checked: no logits", "Σ|p|: theirs 1.00014, ours 1.0":
             lines[1]["probs"][0] += 7e-5  # more than 1e-4 is too much
             self.assertIn(told, self.check(lines)["probs"])
         more = [line | {"returns": 1, "total": 1} for line in lines[1:]]
@@ -1281,25 +1277,40 @@ class TestCheck(unittest.TestCase):
     def test_a_file_that_is_no_trace_is_told_with_its_line(self) -> None:
         text = as_json(numpy_trace()).decode()
         for line, pattern, change, told in (  # the first match of the pattern changes
-            (1, r"\[\[.*\]\]", "[]", "weights has 0 entries; allowed: a list"),
-            (1, r"\[\[.*\]\]", "[[1, 2], [1]]", "weights has 1 entries; allowed: 2"),
-            (1, r"\[\[.*\]\]", "[[1], [1, 2]]", "allowed: 1 (one sigmoid output"),
+            (1, r"\[\[.*\]\]", "[]", "weights is []; allowed: a list"),
+            (
+                1,
+                r"\[\[.*\]\]",
+                "[[1, 2], [1]]",
+                "weights has 1 entries; allowed: a list of 2",
+            ),
+            (1, r"\[\[.*\]\]", "[[1], [1, 2]]", "allowed: a list of 1 (one sigmoid"),
             (1, "0.05", '"x"', 'lr is "x"; allowed: finite numbers'),
             (1, "0.8", "-0.5", "gamma is -0.5; allowed: 0 to 1"),
             (1, "0.8", "1.5", "gamma is 1.5; allowed: 0 to 1"),
             (1, "^{", '{"returns": ["notebook"], ', "allowed: discounted or notebook"),
             (2, '"uniform": [^,]*', '"uniform": []', "uniform is []; allowed: finite"),
             (2, '"return": [^}]*', '"return": NaN', "allowed: finite numbers; a std"),
-            (2, r'"state": \[', '"state": [[2], ', "state has 4 entries; allowed: 3"),
+            (
+                2,
+                r'"state": \[',
+                '"state": [[2], ',
+                "state has 4 entries; allowed: a list of 3",
+            ),
             (2, r'"state": \[[^,]*', '"state": [[2]', "allowed: finite numbers"),
             (2, r'"probs": \[[^,]*', '"probs": [-Infinity', "allowed: finite numbers"),
             (2, '"reward": ', '"reward": 1' + "0" * 400, "allowed: finite numbers"),
-            (2, 'policy": .', 'policy": [[1], ', "policy has 4 entries; allowed: 3"),
+            (
+                2,
+                'policy": .',
+                'policy": [[1], ',
+                "policy has 4 entries; allowed: a list of 3",
+            ),
             (2, '"action": .', '"action": 4', "action is 4; allowed: whole numbers fr"),
             (2, '"action": .', '"action": -1', "action is -1; allowed"),
             (2, '"action": .', '"action": 0.5', "action is 0.5; allowed"),
             (2, 'episode": 0', 'episode": 1', "(1, 0) out of order; allowed: [(0, 0)]"),
-            (2, '"episode": 0, ', "", "(None, 0) out of order"),
+            (2, '"episode": 0, ', "", "no episode; allowed: one in each step and end"),
             (2, '"step": 0, ', "", "(0, 'end') out of order"),
             (3, '"step": 1', '"step": 0', "allowed: [(0, 1), (0, 'end'), (1, 0)]"),
             (2, '"reward": [^,]*, ', "", "no reward"),
@@ -1324,13 +1335,14 @@ OWN = """
 import os
 from gymnasium import register, spaces
 from gymnasium.envs.classic_control import CartPoleEnv
+from numpy import float32
 from signal import *
 
 os.environ |= {"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
 
 class Own(CartPoleEnv):
     metadata = CartPoleEnv.metadata | {"render_fps": 1000}
-    episodes, reward = 0, 0.5
+    episodes, reward = 0, float32(0.5)
 
     def __init__(self, render_mode=None, **own):
         super().__init__(render_mode=render_mode)

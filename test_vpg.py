@@ -453,17 +453,16 @@ class Tally:
         self.worst: dict[Names, float] = {}
         self.dead: set[Names] = set()  # readings that differed
 
-    def add(self, names: Names, far: Vector, differs: bool, at: Any) -> None:
-        """How far a reading is off in one more place; at: the place, theirs and ours."""
-        worst = max(far)
-        self.worst[names] = max(worst, self.worst.get(names, 0.0))
+    def add(self, names: Names, worst: float, differs: bool) -> bool:
+        """How far a reading is off in one more place; is it the first for ()?"""
+        if worst >= self.worst.get(names, 0.0):
+            self.worst[names] = worst
         if not names:
             self.checked += 1
         if differs:
             self.dead.add(names)
-        if differs and not names:
-            self.differing += 1
-            self.first = self.first or entry(far.index(worst), *at)
+            self.differing += not names
+        return differs and not names and self.differing == 1
 
     def reading(self) -> Names | None:
         """() if it is right, else the reading of fewest names that agrees, or None."""
@@ -495,12 +494,15 @@ class Tally:
 Tallies = list[Tally]  # of a quantity, the stricter first
 
 
-def compare(tallies: Tallies, at: tuple[str, Any, Any], names: Names = ()) -> None:
-    """A reading with what is there; at: the place, theirs and ours."""
-    far = distances(*at[1:])
+def compare(
+    tallies: Tallies, place: str, theirs: Any, ours: Any, names: Names = ()
+) -> None:
+    """A reading with what is there."""
+    far = distances(theirs, ours)
     worst = max(far)
     for tally in tallies:
-        tally.add(names, far, worst > tally.tolerance, at)
+        if tally.add(names, worst, worst > tally.tolerance):
+            tally.first = entry(far.index(worst), place, theirs, ours)
 
 
 class Scaled:
@@ -529,7 +531,7 @@ class Scaled:
             std = math.dist(xs, [mean] * n) / math.sqrt(n - ("sample" in names))
             epsilon = min(max(run / rise - std, 0.0), 0.001) if rise else 0.0
             scale = 1.0 if names is self.names[0] else std + epsilon or math.inf
-            compare(self.tallies, ("", ys, [(x - mean) / scale for x in xs]), names)
+            compare(self.tallies, "", ys, [(x - mean) / scale for x in xs], names)
         self.xs, self.ys = Vector(), Vector()
 
 
@@ -597,7 +599,8 @@ class Moves:
                 far = distances(theirs, move, scale)
                 pairs = zip(far, noise)
                 differs = any(x > tally.tolerance and x * scale > n for x, n in pairs)
-                tally.add(names, far, differs, at)
+                if tally.add(names, max(far), differs):
+                    tally.first = entry(far.index(max(far)), *at)
         if not still:
             if told and expected and not self.moved and self.tallies[-1].differing:
                 sizes = [abs(a) / self.unit for a, b in zip(theirs, ours) if b]
@@ -744,7 +747,7 @@ class Check:
             size = math.fsum(map(abs, p or ()))
             if p and not known["logits"][t] and abs(size - 1) > 1e-4:
                 place = f"{self.place}, step {t}, Σ|p|"
-                compare(self.tallies["probs"], (place, size, 1.0))
+                compare(self.tallies["probs"], place, size, 1.0)
         for signs in itertools.product((1.0, -1.0), (1.0, gamma or 1.0)):
             self.stepwise(*signs)
         ys = self.given["return"]
@@ -758,8 +761,8 @@ class Check:
                 if bases[scaled.base]:
                     scaled.add(bases[scaled.base], ys, ends or not scaled.batch)
         if "score" in end:
-            at = self.place, end["score"], math.fsum(rewards)
-            compare(self.tallies["score"], at)
+            score = math.fsum(rewards)
+            compare(self.tallies["score"], self.place, end["score"], score)
         pairs = zip(known["probs"], known["action"])
         logs = [attempt(lambda p, a: math.log(p[a]), *pair) for pair in pairs]
         known["probs above 0"] = logs
@@ -775,8 +778,8 @@ class Check:
             if names and names in tallies[-1].dead:
                 return
             if theirs is not None and None not in inputs:
-                at = f"{self.place}, step {t}", theirs, attempt(formula, *inputs)
-                compare(tallies, at, names)
+                ours = attempt(formula, *inputs)
+                compare(tallies, f"{self.place}, step {t}", theirs, ours, names)
             elif theirs is not None and not names:
                 self.lacking[name] = INPUTS[name][inputs.index(None)]
 

@@ -301,9 +301,11 @@ def learn(args: Any, env: Env, caught: list[int]) -> None:
         done, speed = len(scores), steps / (time.perf_counter() - start)
         last = f"\nmean of the last {min(done, 100)}: {recent:#.5g}"
         counts = f"{done} episodes, {steps} steps, {speed:.0f} per second"
-        write(sys.stdout, [last, counts, json.dumps(weights)])
         saved = {"weights": weights, "episodes": done, **settings}
-        write(args.save and open(args.save, "w"), [json.dumps(saved)])  # noqa: SIM115
+        try:
+            write(sys.stdout, [last, counts, json.dumps(weights)])
+        finally:
+            write(args.save and open(args.save, "w"), [json.dumps(saved)])  # noqa: SIM115
 
 
 def watch(args: Any, env: Env, caught: list[int]) -> None:
@@ -314,7 +316,7 @@ def watch(args: Any, env: Env, caught: list[int]) -> None:
     rows, columns = env.observation_space.shape[0], int(env.action_space.n)
     finite = [[math.isfinite(weight) for weight in row] for row in weights]
     if finite != [[True] * columns] * rows:
-        raise ValueError(f"--watch {args.watch}: allowed: {rows} × {columns} weights")
+        raise ValueError(f"weights for {args.env}; allowed: {rows} × {columns}")
     rng = random_stream(args.seed)
     for number in range(args.episodes):
         score = 0.0
@@ -339,9 +341,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--scores", metavar="FILE", help="write the scores, one a line")
     add("--trace", metavar="FILE", help="write every step, as JSON")
     add("--save", metavar="FILE", help="write the weights, when training ends")
-    add(
-        "--watch", metavar="FILE", nargs="?", const="", help="play weights, don't train"
-    )
+    add("--watch", metavar="FILE", nargs="?", const="", help="play, don't train")
     args = parser.parse_args(argv)
     most = {"episodes": 10**9, "lr": sys.float_info.max, "gamma": 1, "seed": 2**32 - 1}
     for name, high in most.items():
@@ -367,7 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.watch is not None:
             watch(args, env, caught)
     except Exception as error:  # noqa: BLE001
-        parser.error(str(error))
+        parser.error(f"--watch {args.watch}: {error}" if args.watch else str(error))
     if args.watch is None:
         learn(args, env, caught)
     return 128 + caught[0] if caught else 0

@@ -41,7 +41,6 @@ with contextlib.suppress(ModuleNotFoundError):  # --check does without it
 
 # --------------------------------------------------------- the truths of the method
 
-
 cartpole: Callable[[], vpg.Env] = lambda: vpg.make_env("CartPole-v0")  # the notebook's
 
 

@@ -258,11 +258,12 @@ class TestShortCorridor(unittest.TestCase):
                 self.assertEqual(to_right > 0, right < best)
 
     def test_training_comes_near_it(self) -> None:
-        scores = []
-        for seed in range(1, 11):
-            training = vpg.train(Corridor(), 1000, 2**-12, 1.0, seed)
-            scores += [episode.score for episode in training][-200:]
-        self.assertAlmostEqual(statistics.fmean(scores), -11.8, delta=0.05)
+        for first, mean in (1, -11.8), (11, -12.3):
+            scores = []
+            for seed in range(first, first + 10):
+                training = vpg.train(Corridor(), 1000, 2**-12, 1.0, seed)
+                scores += [episode.score for episode in training][-200:]
+            self.assertAlmostEqual(statistics.fmean(scores), mean, delta=0.05)
 
 
 class TestTraining(unittest.TestCase):
@@ -868,8 +869,7 @@ class Check:
             tallies[self.assumed].note = "; our updates, where an end has no weights"
         for name, lacks in self.lacking.items():
             tallies[name].lacks = lacks
-        pairs = [(readings[name], excused.get(name, "")) for name in INPUTS]
-        return [tally.report(*x) for tally, x in zip(tallies.values(), pairs)]
+        return [tallies[k].report(readings[k], excused.get(k, "")) for k in INPUTS]
 
 
 def check(file: Iterable[bytes], path: str, tolerance: float | None = None) -> str:

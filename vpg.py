@@ -97,7 +97,7 @@ def sample_action(probs: Vector, uniform: float) -> int:
     """
     cumulative = list(accumulate(probs))
     for action, c in enumerate(cumulative):
-        if c / cumulative[-1] > uniform:  # divided, the last is exactly 1
+        if c / cumulative[-1] > uniform:  # divided, as the sum may round below 1
             return action
     raise FloatingPointError(f"no action to draw: probs {probs}, uniform {uniform}")
 

@@ -2,18 +2,32 @@
 # requires-python = ">=3.10"
 # dependencies = ["gymnasium>=0.29"]
 # ///
-"""REINFORCE, the vanilla policy gradient, in plain Python lists; learns CartPole.
+"""REINFORCE, the vanilla policy gradient, in plain Python lists. It learns CartPole.
 
-The policy π(a|s), a softmax of logits linear in the state, plays an episode of states
-s_t, actions a_t and rewards r_t. Then its weights θ move, to raise each log π(a_t|s_t)
-in proportion to the return G_t that followed a_t [W]:
+CartPole is a cart that carries a pole. A state s is four numbers: the position and the
+velocity of the cart, the angle and the angular velocity of the pole. An action a is 0
+or 1: push the cart to the left or right. Every step earns a reward r of 1, until the
+pole falls, the cart leaves its track, or 200 steps are over. Their sum is the score.
 
-    θ ← θ + lr Σ_t G_t ∇log π(a_t|s_t),   G_t = Σ_{k≥t} γ^{k−t} r_k
+The policy π(a|s) is the probability of action a in state s. It depends on weights θ.
+The policy plays an episode of states s_t, actions a_t and rewards r_t, t = 0, 1, 2, …
+Then the weights move, and raise each log π(a_t|s_t) in proportion to the return G_t:
+the rewards from step t on, of which later ones count less, by the discount γ from 0 to
+1. With the learning rate lr, and ∇ for the derivatives by θ, the method is [W]:
 
-Method and settings are those of the notebook github.com/diracdyson/policygrad, except
-for its wrong G_t (notebook_returns). [n] is equation, [§n] section n of Sutton & Barto
-(2018), Reinforcement Learning, 2nd ed., whose R_{t+1} is r_t here; [W] Williams (1992),
-Machine Learning 8:229–256; [NT] Nota & Thomas (2020), arXiv:1906.07073.
+    θ ← θ + lr Σ_t G_t ∇log π(a_t|s_t),    G_t = r_t + γ r_{t+1} + γ² r_{t+2} + …
+
+If G_t > 0, a_t becomes likelier. But probabilities add up to 1, so actions with larger
+returns win. Why the logarithm? The expected score is Σ P score over all episodes, of
+probability P. Its gradient Σ ∇P score is Σ P ∇log P score, as ∇P = P ∇log P. This is an
+expectation again, so episodes that are played estimate it. README.md derives the rest.
+
+The algorithm, down to train, is the whole method. The second part repeats the notebook
+github.com/diracdyson/policygrad, the source of method and settings. The third part, the
+program, is the command line: `python vpg.py` trains, and `--help` tells more. "13.2" is
+an equation and "§13.3" a section of Sutton & Barto (2018), Reinforcement Learning, 2nd
+ed., whose R_{t+1} is r_t here. [W] is Williams (1992), Machine Learning 8:229–256, who
+has no γ, and [NT] is Nota & Thomas (2020), arXiv:1906.07073.
 """
 
 import argparse
@@ -22,57 +36,76 @@ import math
 import os
 import signal
 import sys
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import accumulate
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from itertools import accumulate, chain
 from pathlib import Path
 from random import Random
-from statistics import fmean
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, NoReturn, TextIO
+
+if sys.hexversion < 0x030A0000:
+    sys.exit("vpg.py: this Python is too old; needs 3.10 or later")
 
 # ------------------------------------------------------------------ the algorithm
+#
+# θ, in the code weights: 4 rows of 2; θ[i][j] is the weight of s[i] for action j
+# z, logits: 2 sums of weighted s[i]; the higher one is, the likelier its action
+# p, probs: 2 numbers; p[a] is π(a|s)
+# ∇log π, grad_log_policy: 4 rows of 2, the derivative of log π(a|s) by each weight
+#
+# In formulas, x[i] is an entry of x, and x_t belongs to step t. In code, x_i is x[i].
+# This part has no sum(), which rounds in another way since Python 3.12.
 
 Vector = list[float]
-Matrix = list[list[float]]  # rows; weights[i][j]: from s_i to the logit of action j
-Env = Any  # a gymnasium.Env that observes a Box(n,) and takes Discrete(m) actions
-EPISODES, LR, GAMMA, SEED = 20_000, 2.5e-5, 0.99, 1  # the notebook's
+Matrix = list[list[float]]  # a list of rows
+Env = Any  # a simulation, gymnasium.Env: states of n numbers, actions 0 to m − 1
+EPISODES, LR, GAMMA, SEED = 20_000, 2.5e-5, 0.99, 1  # as in the notebook
 
 
 def dot(u: Sequence[float], v: Sequence[float]) -> float:
-    """u·v = Σ_i u_i v_i; a ValueError if the lengths differ.
+    """The dot product Σ_i u[i] v[i]; a ValueError if the lengths differ.
+
     >>> dot([1.0, 2.0], [3.0, 4.0])
     11.0
     """
     total = 0.0
     for u_i, v_i in zip(u, v, strict=True):
-        total += u_i * v_i  # sum() would round differently from Python 3.12 on
+        total += u_i * v_i
     return total
 
 
 def softmax(logits: Vector) -> Vector:
-    """p_j = exp(z_j) / Σ_k exp(z_k), the probs of logits z [13.2].
-    >>> softmax([0.0, math.log(3.0)])
-    [0.25, 0.75]
+    """The probs of logits: p[j] = exp(z[j]) / Σ_k exp(z[k]) (13.2).
+
+    >>> softmax([7.0, 7.0, 7.0, 7.0])
+    [0.25, 0.25, 0.25, 0.25]
     """
-    highest = max(logits)  # cancels in every p_j; without it, exp(710) would overflow
-    exps = [math.exp(z - highest) for z in logits]
-    total = math.fsum(exps)  # rounded once, so the same on every Python
+    highest = max(logits)  # cancels in the quotient; without it exp(710.0) overflows
+    exps = [math.exp(z_j - highest) for z_j in logits]
+    total = math.fsum(exps)
     return [e / total for e in exps]
 
 
 def softmax_jacobian(probs: Vector) -> Matrix:
-    """∂p_i/∂z_j = p_i δ_ij − p_i p_j: the matrix diag(p) − p pᵀ.
+    """∂p[i]/∂z[j] = p[i] δ_ij − p[i] p[j], where δ_ij is 1 if i = j, and else 0.
+
     >>> softmax_jacobian([0.25, 0.75])
     [[0.1875, -0.1875], [-0.1875, 0.1875]]
     """
-    each = range(len(probs))
-    return [[probs[i] * (i == j) - probs[i] * probs[j] for j in each] for i in each]
+    jacobian = []
+    for i, p_i in enumerate(probs):
+        row = []
+        for j, p_j in enumerate(probs):
+            delta = 1.0 if i == j else 0.0
+            row.append(p_i * delta - p_i * p_j)
+        jacobian.append(row)
+    return jacobian
 
 
 def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
-    """The logits z = θᵀs [13.3] and the probs π(·|s) = softmax(z) of the actions.
+    """The logits z[j] = Σ_i s[i] θ[i][j] and their softmax, the probs (13.3).
+
     >>> policy([[1.0, 2.0], [3.0, 2.0]], [1.0, 1.0])
     ([4.0, 4.0], [0.5, 0.5])
     """
@@ -81,28 +114,40 @@ def policy(weights: Matrix, state: Vector) -> tuple[Vector, Vector]:
 
 
 def grad_log_policy(probs: Vector, action: int, state: Vector) -> Matrix:
-    """∂log π(a|s)/∂θ_ij = s_i · (∂p_a/∂z_j / p_a), by the chain rule.
-    The bracket is δ_aj − p_j [13.9; x(s,a) is s in column a]; the Jacobian shows why.
+    """∂log π(a|s)/∂θ[i][j] for every weight, by the chain rule.
+
+    π(a|s) is p[a]. Of the logits, only z[j] depends on θ[i][j]:
+
+        ∂log p[a]/∂θ[i][j] = (1 / p[a]) (∂p[a]/∂z[j]) (∂z[j]/∂θ[i][j])
+
+    The last factor is s[i]. The first two multiply to δ_aj − p[j], so that the whole is
+    s[i] (δ_aj − p[j]), which is 13.9. The code keeps the factors apart, to show why.
+
     >>> grad_log_policy([0.25, 0.75], 0, [4.0, 8.0])
     [[3.0, -3.0], [6.0, -6.0]]
     """
-    by_logits = [dp_a / probs[action] for dp_a in softmax_jacobian(probs)[action]]
-    return [[s_i * g_j for g_j in by_logits] for s_i in state]
+    dp_dz = softmax_jacobian(probs)[action]
+    dlog_dz = [dp_dz_j / probs[action] for dp_dz_j in dp_dz]
+    return [[s_i * dlog_dz_j for dlog_dz_j in dlog_dz] for s_i in state]
 
 
 def sample_action(probs: Vector, uniform: float) -> int:
-    """The first a with (p_0 + … + p_a) / Σ_b p_b > u, so that u ~ U[0, 1) gives a ~ p.
-    >>> sample_action([0.0, 0.25, 0.75], 0.0), sample_action([0.0, 0.25, 0.75], 0.25)
-    (1, 2)
+    """Choose action a with probability p[a], by a random number u with 0 ≤ u < 1.
+
+    The probs cut the interval from 0 to 1 into pieces, p[a] long for action a. The
+    action is the one whose piece holds u.
+
+    >>> sample_action([0.25, 0.5, 0.25], 0.125), sample_action([0.25, 0.5, 0.25], 0.25)
+    (0, 1)
     """
-    cumulative = list(accumulate(probs))
-    for action, c in enumerate(cumulative):
-        if c / cumulative[-1] > uniform:  # divided, as the sum may round below 1
+    ends = list(accumulate(probs))  # of the pieces: p[0], p[0] + p[1], …
+    for action, end in enumerate(ends):
+        if end / ends[-1] > uniform:  # divided, as rounding may leave ends[-1] below 1
             return action
     raise FloatingPointError(f"no action to draw: probs {probs}, uniform {uniform}")
 
 
-class Step(NamedTuple):  # step t of an episode
+class Step(NamedTuple):  # of an episode
     state: Vector
     logits: Vector
     probs: Vector
@@ -113,8 +158,11 @@ class Step(NamedTuple):  # step t of an episode
 
 
 def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> Iterator[Step]:
-    """One episode s_0, a_0, r_0, s_1, … with a_t ~ π(·|s_t), till it ends or is cut at
-    its step limit (truncated), and is over either way. A seed restarts env's stream.
+    """Play one episode, and yield each step as it is played.
+
+    It ends terminated (the pole fell, say) or truncated (200 steps are over). Then it is
+    complete in both cases, since the score of 200 steps is all that we want. A seed
+    starts the environment's random numbers anew.
     """
     observation, _ = env.reset(seed=seed)
     terminated = truncated = False
@@ -129,11 +177,13 @@ def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> Iterato
 
 
 def discounted_returns(rewards: Vector, gamma: float) -> Vector:
-    """G_t = Σ_{k≥t} γ^{k−t} r_k for every t, by G_t = r_t + γ G_{t+1} [3.8, 3.9].
-    >>> discounted_returns([1.0, 1.0, 1.0], 0.9)
-    [2.71, 1.9, 1.0]
+    """G_t = Σ_{k≥t} γ^{k−t} r_k for every t (3.11), by G_t = r_t + γ G_{t+1} (3.9).
+
+    >>> discounted_returns([1.0, 1.0, 1.0], 0.5)
+    [1.75, 1.5, 1.0]
     """
-    returns, return_t = [], 0.0
+    returns = []
+    return_t = 0.0
     for reward in reversed(rewards):
         return_t = reward + gamma * return_t
         returns.append(return_t)
@@ -141,28 +191,33 @@ def discounted_returns(rewards: Vector, gamma: float) -> Vector:
 
 
 def update(weights: Matrix, grads: list[Matrix], returns: Vector, lr: float) -> Matrix:
-    """θ + lr Σ_t G_t ∇log π(a_t|s_t), with each gradient at the θ that played.
-    The box in [§13.3], the episode over, moves θ once for each t, by γ^t times [13.8].
-    Most code leaves γ^t out, as here: late steps keep their full weight. But if γ < 1,
-    the sum's mean over all episodes that θ may play is in general no gradient, neither
-    of E[G_0] nor of any other function [NT].
+    """The new weights, θ + lr Σ_t G_t ∇log π(a_t|s_t), after an episode.
+
+    All gradients are taken at the weights that played the episode. The textbook (§13.3,
+    in the box) moves θ after each term, and takes the next gradient at the moved θ. It
+    also multiplies the term of step t by γ^t. Most programs leave γ^t out, as we do, so
+    that late steps still count. This has a price. If γ = 1, the sum is an estimate of
+    the gradient of the expected score. If γ < 1, a sum with γ^t estimates the gradient
+    of the expected G_0; a sum without it, in general, the gradient of no function [NT].
+
     >>> update([[0.0, 0.0], [1.0, 1.0]], [[[3.0, -3.0], [6.0, -6.0]]], [2.0], lr=0.5)
     [[3.0, -3.0], [7.0, -5.0]]
     """
-    updated = [row[:] for row in weights]
-    entries = [(i, j) for i, row in enumerate(weights) for j in range(len(row))]
-    for grad, return_t in zip(grads, returns, strict=True):
-        for i, j in entries:
-            updated[i][j] += lr * grad[i][j] * return_t
-    return updated
+    new_weights = [row[:] for row in weights]
+    for i, row in enumerate(new_weights):
+        for j in range(len(row)):
+            for grad, return_t in zip(grads, returns, strict=True):
+                term = lr * grad[i][j] * return_t
+                row[j] += term
+    return new_weights
 
 
 class Episode(NamedTuple):
-    before: Matrix  # the weights θ that played it
+    weights_before: Matrix  # the weights that played it
     steps: list[Step]
     returns: Vector  # G_t of each step
-    score: float  # Σ_t r_t
-    weights: Matrix  # θ after its update
+    score: float
+    weights_after: Matrix  # the weights after its update
 
 
 def train(
@@ -173,50 +228,60 @@ def train(
     seed: int = SEED,
     compute_returns: Callable[[Vector, float], Vector] = discounted_returns,
 ) -> Iterator[Episode]:
-    """Play an episode, update θ, and again. One random stream, np.random.rand's, draws
-    first θ_ij ~ U[0, 1), row by row, then every action; the environment has its own.
+    """Play an episode, update the weights, and again; yield each episode.
+
+    The weights stay fixed within an episode, since G_t is known only at its end. They
+    begin as random numbers from 0 to 1, drawn row by row. The actions are drawn from
+    the same stream of random numbers; the environment has its own, from the same seed.
     """
-    rng = random_stream(seed)
+    rng = random_stream(seed)  # Python's Random, seeded as in NumPy: see below
     rows, columns = env.observation_space.shape[0], env.action_space.n
     weights = [[rng.random() for _ in range(columns)] for _ in range(rows)]
     for number in range(episodes):
         steps = list(rollout(env, weights, rng, seed if number == 0 else None))
         rewards = [step.reward for step in steps]
-        returns = compute_returns(rewards, gamma)
         grads = [step.grad_log_policy for step in steps]
-        before, weights = weights, update(weights, grads, returns, lr)
-        yield Episode(before, steps, returns, math.fsum(rewards), weights)
+        returns = compute_returns(rewards, gamma)
+        new_weights = update(weights, grads, returns, lr)
+        score = discounted_returns(rewards, gamma=1.0)[0]  # Σ_t r_t, without sum()
+        yield Episode(weights, steps, returns, score, new_weights)
+        weights = new_weights
 
 
 # ------------------------------------------------------------------- the notebook
 
 
 def random_stream(seed: int) -> Random:
-    """random() of this stream repeats np.random.rand() after np.random.seed(seed).
-    Both are the Mersenne Twister MT19937, two outputs a, b of which make a draw of 53
-    bits, ((a ≫ 5) 2²⁶ + (b ≫ 6)) / 2⁵³. The seeding differs: NumPy fills the state by
-    x_0 = seed < 2³², x_i = (1812433253 · (x_{i−1} ⊕ (x_{i−1} ≫ 30)) + i) mod 2³².
+    """The random numbers of NumPy's np.random.rand() after np.random.seed(seed).
+
+    Python has the same generator, MT19937, and makes 53-bit floats in the same way. But
+    its seeding differs. NumPy makes each of the 624 words from the one before it.
+
     >>> random_stream(1).random()
     0.417022004702574
     """
-    xs = [seed]
+    words = [seed]
     for i in range(1, 624):
-        xs.append((1812433253 * (xs[-1] ^ (xs[-1] >> 30)) + i) % 2**32)
+        mixed = words[-1] ^ (words[-1] >> 30)
+        words.append((1812433253 * mixed + i) % 2**32)
+    next_word = 624  # all are used up: new ones are made at the first draw
     rng = Random()
-    rng.setstate((3, (*xs, 624), None))  # format 3; at 624 the twist of the xs is next
+    rng.setstate((Random.VERSION, (*words, next_word), None))
     return rng
 
 
 def notebook_returns(rewards: Vector, gamma: float) -> Vector:
-    """Σ_{k≥t} r_k γ^{r_k} for every t: the notebook's slip, γ^{r_k} for γ^{k−t}.
-    >>> notebook_returns([1.0, 1.0, 1.0], 0.9)
-    [2.7, 1.8, 0.9]
+    """Σ_{k≥t} r_k γ^{r_k} for every t: the notebook has γ^{r_k} instead of γ^{k−t}.
+
+    >>> notebook_returns([1.0, 1.0, 1.0], 0.5)
+    [1.5, 1.0, 0.5]
     """
-    return discounted_returns([r * gamma**r for r in rewards], 1.0)
+    terms = [reward * gamma**reward for reward in rewards]
+    return discounted_returns(terms, gamma=1.0)
 
 
 RETURNS = {"discounted": discounted_returns, "notebook": notebook_returns}
-NOTEBOOK_WEIGHTS = [  # as the notebook has them, from a run of only 5,000 episodes
+NOTEBOOK_WEIGHTS = [  # as given there, of a run of only 5,000 episodes
     [1.06721556, 0.07013094],
     [-0.71238789, 1.01483483],
     [-1.22409825, 1.46319274],
@@ -226,155 +291,250 @@ NOTEBOOK_WEIGHTS = [  # as the notebook has them, from a run of only 5,000 episo
 # -------------------------------------------------------------------- the program
 
 
-def trace_lines(number: int, episode: Episode, settings: Any) -> Iterator[Any]:
-    """A trace is JSON, an object a line (here wrapped and shortened): a head, with the
-    weights before training; an episode's steps, and its end, with the weights after it.
-    {"env": "CartPole-v0", "seed": 1, "lr": 2.5e-05, "gamma": 0.99,
-     "returns": "discounted", "weights": [[0.4, 0.7], …]}
-    {"episode": 0, "step": 0, "state": […], "logits": […], "probs": […], "uniform": 0.4,
-     "action": 0, "reward": 1.0, "grad_log_policy": [[…], …], "return": 59.9}
-    {"episode": 0, "score": 91.0, "weights": [[…], …]}
-    Episodes, steps count from 0. To test_vpg.py --check 1 is 1.0, 1e-9 off is right.
-    """
-    if number == 0:
-        yield {**settings, "weights": episode.before}
-    for t, (step, return_t) in enumerate(zip(episode.steps, episode.returns)):
-        yield {"episode": number, "step": t, **step._asdict(), "return": return_t}
-    yield {"episode": number, "score": episode.score, "weights": episode.weights}
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End the program with one line; status 2 is for bad input."""
+    print(f"vpg.py: {message}", file=sys.stderr)
+    sys.exit(status)
 
 
-def make_env(name: str, render_mode: str | None = None) -> Env:
-    """An environment that train can play; a ValueError if its spaces don't fit."""
-    import gymnasium  # only here: the formulas do without
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser("vpg.py", description="REINFORCE on CartPole.")
+    add, shown = parser.add_argument, " (default: %(default)s)"
+    absolute = os.path.abspath  # as an environment may change the working folder
+    add("--env", default="CartPole-v0", help="a gymnasium id" + shown)
+    add("--episodes", type=int, default=EPISODES, help="number of episodes" + shown)
+    add("--lr", type=float, default=LR, help="learning rate, 0 or more" + shown)
+    add("--gamma", type=float, default=GAMMA, help="discount, 0 to 1" + shown)
+    add("--seed", type=int, default=SEED, help="0 to 4294967295" + shown)
+    add("--returns", default="discounted", choices=RETURNS, help="kind of G_t" + shown)
+    add("--scores", metavar="FILE", type=absolute, help="write the scores, one a line")
+    add("--trace", metavar="FILE", type=absolute, help="write every step, in JSON")
+    add("--save", metavar="FILE", type=absolute, help="write the weights in the end")
+    watch = "don't train; play in a window, by weights of --save or else the notebook's"
+    add("--watch", metavar="FILE", nargs="?", const="", help=watch)
+    return parser
 
-    # v0 is v1 cut at 200 steps. The notebook has 200, so this is not out of date.
+
+def parse(argv: Sequence[str] | None) -> Any:
+    """The arguments, if they are allowed."""
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    highest = {"episodes": 10**9, "lr": 1e308, "gamma": 1, "seed": 2**32 - 1}
+    for name, high in highest.items():
+        given = getattr(args, name)
+        low = 1 if name == "episodes" else 0
+        if not low <= given <= high:
+            parser.error(f"--{name} {given}; allowed: {low} to {high}")
+    if args.returns == "notebook" and args.gamma == 0:  # 0**-1, if a reward is -1
+        parser.error("--returns notebook --gamma 0; allowed: a gamma above 0")
+    args.outputs = [args.scores, args.trace, args.save]
+    files = [path for path in args.outputs if path not in (None, os.devnull)]
+    if len(set(files)) < len(files):
+        parser.error("two outputs to one file; allowed: a file for each")
+    if files and args.watch is not None:
+        parser.error("--watch writes nothing; allowed: no --scores, --trace, --save")
+    return args
+
+
+def catch_signals() -> list[int]:
+    """A list, empty until a signal asks to end; a second one ends the program."""
+    caught: list[int] = []
+    known = [n for n in signal.Signals if n.name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    heard = [n for n in known if signal.getsignal(n) != signal.SIG_IGN]  # set by nohup
+
+    def catch(number: int, _: Any) -> None:
+        caught.append(number)
+        for n in heard:
+            signal.signal(n, signal.SIG_DFL)
+
+    for n in heard:
+        signal.signal(n, catch)
+    return caught
+
+
+def make_env(name: str, **options: Any) -> Env:
+    """An environment that train can play."""
+    try:
+        import gymnasium  # only here: the algorithm does without
+    except ImportError as error:
+        fail(f"{error}; to install it: python -m pip install gymnasium", 2)
+    # CartPole-v0 is v1 with 200 steps instead of 500; the notebook plays it.
     warnings.filterwarnings("ignore", ".*CartPole-v0 is out of date")
-    env = gymnasium.make(name, render_mode=render_mode)
-    seen, taken = env.observation_space, env.action_space
-    fits = isinstance(seen, gymnasium.spaces.Box) and len(seen.shape) == 1
-    if not fits or not isinstance(taken, gymnasium.spaces.Discrete) or taken.start:
-        raise ValueError(f"{name}: {seen}, {taken}; allowed: Box (n,), Discrete from 0")
+    try:
+        env = gymnasium.make(name, **options)
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        fail(f"--env {name}: {error}", 2)
+    states, actions = env.observation_space, env.action_space
+    is_vector = isinstance(states, gymnasium.spaces.Box) and len(states.shape) == 1
+    is_number = isinstance(actions, gymnasium.spaces.Discrete) and actions.start == 0
+    if not is_vector or not is_number or states.shape == (0,):
+        name += f": {states}, {actions}"
+        fail(f"--env {name}; allowed: Box (n,), Discrete from 0", 2)
     return env
 
 
-def write(file: TextIO | None, lines: Iterable[str]) -> None:
-    """Write at once; if that fails, end the program with one line, status 1."""
-    if file is not None and not file.closed:
-        try:
-            print(*lines, sep="\n", file=file, flush=True)
-        except OSError as error:
-            with suppress(OSError):
-                file.close()  # or Python would try to write once more, at the end
-            sys.exit(f"vpg.py: {file.name}: {error.strerror}")
-
-
-def learn(args: Any, env: Env, caught: list[int]) -> None:
-    """Train, draw the learning curve, and report, however it ends."""
-    score_file, trace = [path and open(path, "w") for path in (args.scores, args.trace)]  # noqa: SIM115
-    settings = {k: vars(args)[k] for k in ["env", "seed", "lr", "gamma", "returns"]}
-    total, compute_returns = args.episodes, RETURNS[args.returns]
-    training = train(env, total, args.lr, args.gamma, args.seed, compute_returns)
-    limit, threshold = env.spec.max_episode_steps, env.spec.reward_threshold
-    weights, scores = Matrix(), Vector()
-    steps, row, recent, start = 0, 0, 0.0, time.perf_counter()
+def load_weights(path: str, env: Env) -> Matrix:
+    """The weights of a file, or the notebook's, if they fit the environment."""
+    weights: Matrix = NOTEBOOK_WEIGHTS
+    rows, columns = env.observation_space.shape[0], int(env.action_space.n)
     try:
-        write(sys.stdout, ["episodes  mean score"])
+        if path:
+            weights = json.loads(Path(path).read_text())["weights"]
+        if [len(row) for row in weights] != [columns] * rows:
+            raise ValueError(f"not for {env.spec.id}, which has {rows} × {columns}")
+        if not all(map(math.isfinite, chain(*weights))):
+            raise ValueError("a number is not finite")
+    except (ArithmeticError, LookupError, OSError, TypeError, ValueError) as error:
+        name = path or "the notebook's weights"
+        fail(f"--watch {name}: {error!r}; allowed: weights that --save wrote", 2)
+    return weights
+
+
+def open_output(path: str | None, files: ExitStack) -> TextIO | None:
+    """A file to write to, opened to append, so that opening does not empty it."""
+    if path is None:
+        return None
+    try:
+        return files.enter_context(open(path, "a", newline="\n"))
+    except OSError as error:
+        fail(f"{path}: {error.strerror}", 2)
+
+
+def write(file: TextIO | None, *lines: str, anew: bool = False) -> None:
+    """Write lines at once; anew: empty the file first."""
+    if file is None or file.closed:
+        return
+    try:
+        if anew and os.path.isfile(file.name):  # a pipe can't be emptied
+            file.truncate(0)
+        file.writelines(f"{line}\n" for line in lines)
+        file.flush()
+    except OSError as error:
+        with suppress(OSError):
+            file.close()  # or Python would write what is buffered at exit
+        fail(f"{file.name}: {error.strerror}")
+
+
+def trace_lines(number: int, episode: Episode, settings: Any) -> Iterator[Any]:
+    """The lines of a trace for an episode: the head, if it is the first; steps; an end.
+
+    {"env": …, "seed": …, "lr": …, "gamma": …, "returns": …, "weights": before training}
+    {"episode": 0, "step": 0, "state": […], …, as in Step, …, "return": 59.9}
+    {"episode": 0, "score": 91.0, "weights": after the episode}
+    """
+    if number == 0:
+        yield {**settings, "weights": episode.weights_before}
+    for t, step in enumerate(episode.steps):
+        line = {"episode": number, "step": t, **step._asdict()}
+        line["return"] = episode.returns[t]
+        yield line
+    yield {"episode": number, "score": episode.score, "weights": episode.weights_after}
+
+
+class Run:
+    """What a training has done so far."""
+
+    def __init__(self, env: Env, episodes: int):
+        self.limit, self.goal = env.spec.max_episode_steps, env.spec.reward_threshold
+        self.every = max(1, episodes // 20)  # so many episodes make a row of the curve
+        self.scores: Vector = []
+        self.steps = 0
+
+    def add(self, episode: Episode) -> Iterator[str]:
+        """Count one more episode; what there is to tell of it."""
+        self.scores.append(episode.score)
+        self.steps += len(episode.steps)
+        self.weights = episode.weights_after
+        done = len(self.scores)
+        if done % self.every == 0:
+            mean = sum(self.scores[-self.every :]) / self.every
+            yield f"{done:8}  {mean:#10.5g}  {bar(mean, self.limit)}"
+        enough = self.goal is not None and done >= 100
+        if enough and sum(self.scores[-100:]) >= 100 * self.goal:
+            yield f"solved after {done} episodes"
+            self.goal = None  # told once
+
+    def report(self) -> Iterator[str]:
+        """What there is to tell in the end."""
+        last = self.scores[-100:]
+        yield f"\nmean of the last {len(last)}: {sum(last) / len(last):#.5g}"
+        yield f"{len(self.scores)} episodes, {self.steps} steps"
+        yield json.dumps(self.weights)
+
+
+def bar(mean: float, limit: int | None) -> str:
+    """A bar of the learning curve; the environment's step limit fills it."""
+    if limit is None or sys.stdout is None:
+        return ""
+    longest = 50
+    if sys.stdout.isatty():
+        longest = min(50, os.get_terminal_size().columns - 23)  # 22 are for numbers
+    block = "█" if "utf" in str(sys.stdout.encoding).lower() else "#"
+    return block * round(longest * max(0, min(mean, limit)) / limit)
+
+
+def run_training(args: Any, caught: list[int], files: ExitStack) -> None:
+    """Train, draw the learning curve, and report, however it ends."""
+    env = files.enter_context(make_env(args.env))
+    scores, trace, save = [open_output(path, files) for path in args.outputs]
+    settings = {k: getattr(args, k) for k in ("env", "seed", "lr", "gamma", "returns")}
+    returns = RETURNS[args.returns]
+    training = train(env, args.episodes, args.lr, args.gamma, args.seed, returns)
+    run = Run(env, args.episodes)
+    write(scores, anew=True)
+    write(trace, anew=True)
+    try:
+        write(sys.stdout, f"episodes of {args.episodes}, mean score")
         for number, episode in enumerate(training):
-            weights = weights or episode.before
-            if not all(math.isfinite(w) for ws in episode.weights for w in ws):
-                sys.exit(f"vpg.py: weights not finite; allowed: an lr below {args.lr}")
-            write(trace, map(json.dumps, trace_lines(number, episode, settings)))
-            write(score_file, [repr(episode.score).removesuffix(".0")])
-            scores.append(episode.score)
-            steps, weights = steps + len(episode.steps), episode.weights
-            done, recent = len(scores), fmean(scores[-100:])
-            if 20 * done // total > 20 * number // total:  # every 5 %
-                mean, row = fmean(scores[row:]), done
-                bar = "█" * min(50, round(50 * mean / (limit or math.inf)))
-                write(sys.stdout, [f"{done:8}  {mean:#10.5g}  {bar}"])
-            if threshold is not None and done >= 100 and recent >= threshold:
-                write(sys.stdout, [f"solved after {done} episodes"])
-                threshold = None
+            if not math.isfinite(episode.score + sum(chain(*episode.weights_after))):
+                fail("score or weights not finite; try a smaller --lr or rewards")
+            write(trace, *map(json.dumps, trace_lines(number, episode, settings)))
+            write(scores, repr(episode.score).removesuffix(".0"))
+            write(sys.stdout, *run.add(episode))
             if caught:
                 break
     finally:
-        done, speed = len(scores), steps / (time.perf_counter() - start)
-        last = f"\nmean of the last {min(done, 100)}: {recent:#.5g}"
-        counts = f"{done} episodes, {steps} steps, {speed:.0f} per second"
-        saved = {"weights": weights, "episodes": done, **settings}
-        try:
-            write(sys.stdout, [last, counts, json.dumps(weights)])
-        finally:
-            write(args.save and open(args.save, "w"), [json.dumps(saved)])  # noqa: SIM115
+        if run.scores:
+            try:
+                write(sys.stdout, *run.report())
+            finally:  # save even if the report can't be written
+                saved = {"weights": run.weights, "episodes": len(run.scores)}
+                write(save, json.dumps({**saved, **settings}), anew=True)
 
 
-def watch(args: Any, env: Env, caught: list[int]) -> None:
-    """Play in a window until it is closed; a ValueError if the weights don't fit."""
-    weights: Any = NOTEBOOK_WEIGHTS
-    if args.watch:
-        weights = json.loads(Path(args.watch).read_text())["weights"]
-    rows, columns = env.observation_space.shape[0], int(env.action_space.n)
-    finite = [[math.isfinite(weight) for weight in row] for row in weights]
-    if finite != [[True] * columns] * rows:
-        raise ValueError(f"weights for {args.env}; allowed: {rows} × {columns}")
+def watch(args: Any, caught: list[int], files: ExitStack) -> None:
+    """Play in a window until it is closed, a signal comes, or the episodes are over."""
+    env = files.enter_context(make_env(args.env, render_mode="human"))
+    weights = load_weights(args.watch, env)
     rng = random_stream(args.seed)
     for number in range(args.episodes):
         score = 0.0
         for step in rollout(env, weights, rng, args.seed if number == 0 else None):
             score += step.reward
-            pygame: Any = sys.modules.get("pygame")  # gymnasium's, for the window
-            if caught or (pygame and pygame.event.peek(pygame.QUIT)):
+            if caught or window_is_closed():
                 return
-        write(sys.stdout, [f"{score:g}"])
+        write(sys.stdout, f"{score:g}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the program; exit status."""
-    parser = argparse.ArgumentParser("vpg.py", description="REINFORCE on CartPole.")
-    add, default = parser.add_argument, " (default: %(default)s)"
-    add("--env", default="CartPole-v0", help="a gymnasium id" + default)
-    add("--episodes", type=int, default=EPISODES, help="to play" + default)
-    add("--lr", type=float, default=LR, help="learning rate, 0 or more" + default)
-    add("--gamma", type=float, default=GAMMA, help="discount, 0 to 1" + default)
-    add("--seed", type=int, default=SEED, help="0 to 4294967295" + default)
-    add("--returns", default="discounted", choices=RETURNS, help="which G_t" + default)
-    add("--scores", metavar="FILE", help="write the scores, one a line")
-    add("--trace", metavar="FILE", help="write every step, as JSON")
-    add("--save", metavar="FILE", help="write the weights, when training ends")
-    add("--watch", metavar="FILE", nargs="?", const="", help="play, don't train")
-    args = parser.parse_args(argv)
-    most = {"episodes": 10**9, "lr": sys.float_info.max, "gamma": 1, "seed": 2**32 - 1}
-    for name, high in most.items():
-        low, given = int(name == "episodes"), getattr(args, name)
-        if not low <= given <= high:
-            parser.error(f"--{name} {given}; allowed: {low} to {high}")
-    caught: list[int] = []  # the first signal that asks to end; the next does end
+def window_is_closed() -> Any:
+    """Has somebody closed the window that gymnasium opened with pygame?"""
+    pygame: Any = sys.modules.get("pygame")
+    return pygame and pygame.display.get_init() and pygame.event.peek(pygame.QUIT)
 
-    def catch(number: int, _: Any) -> None:
-        if caught:
-            os._exit(128 + number)
-        caught.append(number)
 
-    for name in {"SIGINT", "SIGTERM", "SIGHUP"} & {*dir(signal)}:
-        if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN:  # as nohup does
-            signal.signal(getattr(signal, name), catch)
+def main(argv: Sequence[str] | None = None) -> int | str:
+    """Run the program; its exit status."""
+    args = parse(argv)
+    caught = catch_signals()
     try:
-        env = make_env(args.env, None if args.watch is None else "human")
-        paths = args.scores, args.trace, args.save  # opened, but not emptied yet
-        files = [open(path, "a") for path in paths if path is not None]  # noqa: SIM115
-        if len({os.fstat(file.fileno())[1:3] for file in files}) < len(files):
-            raise ValueError("two outputs to one file; allowed: a file for each")
-        if args.watch is not None:
-            watch(args, env, caught)
-    except Exception as error:  # noqa: BLE001
-        parser.error(f"--watch {args.watch}: {error}" if args.watch else str(error))
-    if args.watch is None:
-        learn(args, env, caught)
+        with ExitStack() as files:
+            run = run_training if args.watch is None else watch
+            run(args, caught, files)
+    except SystemExit as end:
+        return end.code or 1  # an environment's sys.exit(0) is no success
     return 128 + caught[0] if caught else 0
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a closed pipe ends it quietly
     sys.exit(main())

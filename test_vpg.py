@@ -1807,8 +1807,8 @@ def check(
 
 # ------------------------------------------------------------ the check's own tests
 #
-# An independent trainer, in NumPy: none of it comes from vpg.py or from the check. The words
-# of a quantity say what the trainer does, and so what the check should call it.
+# A trainer in NumPy writes traces; nothing of it comes from vpg.py or from the check. The
+# words of a quantity say what it does in another way, and so what the check should say.
 
 Lines = list[Line]
 Formulas = dict[str, Callable[..., Any]]  # by word; "" is right
@@ -1817,46 +1817,27 @@ COMPARED = *OF_STEPS, "loss", "weights", "score"
 
 
 def to_go(rewards: Any, gamma: float) -> Any:
-    """Σ_{k≥t} γ^{k−t} r_k for every t, by its definition."""
-    t = np.arange(len(rewards))
-    distance = np.maximum(t - t[:, None], 0)
-    return np.triu(gamma**distance) @ rewards
-
-
-def powers(rewards: Any, gamma: float) -> Any:
-    """γ^t for every t."""
-    return gamma ** np.arange(len(rewards))
+    """Σ_{k≥t} γ^{k−t} r_k for every t, each rounded as the rewards are."""
+    returns = np.zeros(len(rewards) + 1, rewards.dtype)
+    for t in reversed(range(len(rewards))):
+        returns[t] = rewards[t] + gamma * returns[t + 1]
+    return returns[:-1]
 
 
 def numpy_softmax(logits: Any) -> Any:
     """e^z / Σ e^z"""
-    exps = np.exp(logits)
-    return exps / exps.sum()
+    return np.exp(logits) / np.exp(logits).sum()
 
 
-def one_hot(probs: Any, action: int) -> Any:
-    """1 for the action, 0 for the others."""
-    return np.eye(len(probs))[action]
-
-
-def softmax_twice(probs: Any, action: int) -> Any:
-    """The gradient, by the logits, of the log of the softmax of the probs."""
-    jacobian = np.diag(probs) - np.outer(probs, probs)
-    return jacobian @ (one_hot(probs, action) - numpy_softmax(probs))
-
-
-BASES_OF: Formulas = {  # of rewards and gamma
+RETURNS_OF: Formulas = {  # of rewards and γ
     "": to_go,
-    "undiscounted": to_go,  # with gamma 1
     "notebook": lambda r, gamma: to_go(r * gamma**r, 1.0),
-    "prefactor": lambda r, gamma: powers(r, gamma) * to_go(r, gamma),
-    "episode": lambda r, gamma: r * 0 + r.sum(),
-    "discounted-episode": lambda r, gamma: r * 0 + powers(r, gamma) @ r,
+    "prefactor": lambda r, gamma: to_go(r, gamma) * gamma ** np.arange(len(r)),
+    "episode": lambda r, gamma: np.full(len(r), r.sum()),
+    "discounted-episode": lambda r, gamma: np.full(len(r), to_go(r, gamma)[0]),
     "backward": lambda r, gamma: to_go(r[::-1], gamma)[::-1],
     "reward": lambda r, gamma: r,
-    "no-sum": lambda r, gamma: powers(r, gamma) * r,
-}
-RULES_OF: Formulas = {
+    "no-sum": lambda r, gamma: r * gamma ** np.arange(len(r)),
     "late-reward": lambda r, gamma: to_go(np.append(1.25, r[:-1]), gamma),
     "early-reward": lambda r, gamma: to_go(np.append(r[1:], 1.25), gamma),
     "last-reward": lambda r, gamma: to_go(np.append(r[:-1], 1.25), gamma),
@@ -1864,65 +1845,82 @@ RULES_OF: Formulas = {
     "whole-numbers": lambda r, gamma: np.trunc(to_go(r, gamma)),
     "shuffled": lambda r, gamma: np.roll(to_go(r, gamma), 1),
 }
+SCALES_OF: Formulas = {  # of an episode's returns, and of the batch's
+    "scaled": lambda ys, batch: 0.3 * ys,
+    "baseline": lambda ys, batch: ys - 0.7,
+    "centred": lambda ys, batch: ys - ys.mean(),
+    "normalised": lambda ys, batch: (ys - ys.mean()) / (ys.std(ddof=1) + 1e-4),
+    "batch-centred": lambda ys, batch: ys - batch.mean(),
+    "batch-normalised": lambda ys, batch: (ys - batch.mean()) / batch.std(),
+}
 PROBS_OF: Formulas = {  # of logits
     "": numpy_softmax,
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "unnormalised": lambda z: np.exp(z),
 }
-GRADIENTS_OF: Formulas = {  # by the logits; of probs and an action
-    "": lambda p, a: one_hot(p, a) - p,
-    "one-hot": one_hot,
-    "all-actions": lambda p, a: 1 - len(p) * p,
-    "other-action": lambda p, a: one_hot(p, a - 1) - p,
-    "double-softmax": softmax_twice,
-    "not-divided": lambda p, a: p[a] * (one_hot(p, a) - p),
+GRADIENTS_OF: Formulas = {  # by the logits; of probs, and 1 for the action taken
+    "": lambda p, taken: taken - p,
+    "one-hot": lambda p, taken: taken,
+    "all-actions": lambda p, taken: 1 - len(p) * p,
+    "other-action": lambda p, taken: np.roll(taken, -1) - p,
+    "double-softmax": lambda p, taken: (
+        (np.diag(p) - np.outer(p, p)) @ (taken - numpy_softmax(p))
+    ),
+    "not-divided": lambda p, taken: p @ taken * (taken - p),
 }
-LOSSES_OF: Formulas = {  # of a step with G_t = 1
+LOSSES_OF: Formulas = {  # of probs and an action, where G_t = 1
     "": lambda p, a: -np.log(p[a]),
     "all-actions": lambda p, a: -np.log(p).sum(),
     "other-action": lambda p, a: -np.log(p[a - 1]),
     "double-softmax": lambda p, a: -np.log(numpy_softmax(p)[a]),
     "not-log": lambda p, a: -p[a],
 }
-
-
-def formula(table: Formulas, words: list[str]) -> Callable[..., Any]:
-    """That of the last word in the table, or the right one."""
-    known = [word for word in words if word in table]
-    return table[known[-1]] if known else table[""]
+FACTORS_OF: Formulas = {  # of the returns, and of γ^t
+    "": lambda returns, fading: returns,
+    "prefactor": lambda returns, fading: returns * fading,
+    "mean-log-prob": lambda returns, _: np.full(len(returns), returns.mean()),
+    "product-of-sums": lambda returns, _: np.full(len(returns), returns.sum()),
+    "scaled": lambda returns, _: returns / 32,
+    "unchanged": lambda returns, _: returns * 0,
+}
 
 
 class Trainer:
-    """REINFORCE on arrays, with these words by quantity, and these settings."""
+    """REINFORCE on arrays: in which way, the words of a quantity and these settings say."""
 
     seed = 0
     sizes = 3, 4  # the numbers of a state, the actions
     lengths: Any = (4, 3, 6, 2, 5, 4)
-    together = 3  # episodes in a batch, if there are any
     lr = 0.05
     gamma = 0.8
-    ddof = 1
-    dtype: Any = float
-    rewards: Any = operator.pos  # of normally distributed numbers, then times
-    largest = 1.0
-    fault: Any = None  # the quantity, episode and step of a wrong number
+    dtype = "float64"
+    rewards: Any = (-1.7, -0.6, 0.3, 0.9, 2.2)  # of which each is one
+    bias = 0.0  # of the logits
+    fault: Any = ("", 0, 0)  # a wrong number: its quantity, episode and step
+    no = ""  # keys that are left out
 
-    def __init__(self, words: dict[str, str], settings: dict[str, Any]):
-        for name, value in settings.items():
-            setattr(self, name, value)
-        self.words: dict[str, list[str]] = {}
+    def __init__(self, way: dict[str, Any]):
+        vars(self).update(way)
+        self.words: Any = {}
         for name in COMPARED:
-            text = words.get(name, "")
-            self.words[name] = text.split(" + ")
-        self.batch = self.together if "batch" in self.words["loss"] else 1
+            self.words[name] = way.get(name, "").split(" + ")
+        self.batch = 3 if "batch" in self.words["loss"] else 1
         self.rng = np.random.RandomState(self.seed)
         self.weights = self.rng.randn(*self.sizes).astype(self.dtype)
-        self.kept: dict[str, Any] = dict.fromkeys(COMPARED, 0.0)
+        self.earlier: Any = dict.fromkeys(COMPARED, 0.0)  # the sum of earlier ones
+
+    def formula(self, name: str, table: Formulas) -> Callable[..., Any]:
+        """That of the quantity's word in the table, or the right one."""
+        found = table[""]
+        for word in self.words[name]:
+            found = table.get(word, found)
+        return found
 
     def put(self, line: Line, name: str, value: Any) -> Any:
-        """Write numbers into a line, in the trace's precision, or a wrong one."""
+        """Write numbers into a line, in the trace's precision; one may be wrong."""
         value = np.array(value, self.dtype)
-        if self.fault == (name, line["episode"], line.get("step", 0)):
+        t = line.get("step", self.fault[2])
+        if self.fault == (name, line["episode"], t):
             value.flat[-1] += 0.125
         line[name] = value
         return value
@@ -1931,598 +1929,362 @@ class Trainer:
         """The head, and the lines of each batch."""
         yield {"lr": self.lr, "gamma": self.gamma, "weights": self.weights}
         for first in range(0, len(self.lengths), self.batch):
-            lengths = self.lengths[first : first + self.batch]
             rewards = []
-            for length in lengths:
-                numbers = self.rewards(self.rng.randn(length)) * self.largest
-                rewards.append(numbers.astype(self.dtype))
-            returns = self.scaled(self.returns(rewards))
+            for length in self.lengths[first : first + self.batch]:
+                drawn = self.rng.choice(self.rewards, length)
+                rewards.append(drawn.astype(self.dtype))
+            returns = self.returns(rewards)
             batch = []
-            for n, rs in enumerate(rewards):
-                batch.append(self.play(first + n, rs, returns[n]))
+            for k in range(len(rewards)):
+                batch.append(self.play(first + k, rewards[k], returns[k]))
             yield from self.learn(batch)
 
     def returns(self, rewards: list[Any]) -> list[Any]:
         """What multiplies the gradients of each episode."""
         words = self.words["return"]
         gamma = 1.0 if "undiscounted" in words else self.gamma
+        compute = self.formula("return", RETURNS_OF)
+        returns = [compute(rs, gamma) for rs in rewards]
         if "carried" in words:
             ends = np.cumsum([len(rs) for rs in rewards])
-            return np.split(to_go(np.concatenate(rewards), gamma), ends[:-1])
-        compute = formula(BASES_OF | RULES_OF, words)
-        return [compute(rs, gamma) for rs in rewards]
-
-    def scaled(self, returns: list[Any]) -> list[Any]:
-        """These, or a·these + b, with the mean and std of an episode or the batch."""
-        *_, word = words = self.words["return"]
-        if "scaled" in words:
-            returns = [ys * 0.3 for ys in returns]
-        if "baseline" in words:
-            returns = [ys - 0.7 for ys in returns]
-        groups = returns
-        if word.startswith("batch"):
-            groups = [np.concatenate(returns)] * len(returns)
-        if word.endswith(("centred", "normalised")):
-            returns = [ys - group.mean() for ys, group in zip(returns, groups)]
-        if word.endswith("normalised"):
-            stds = [group.std(ddof=self.ddof) + 1e-8 for group in groups]
-            returns = [ys / std for ys, std in zip(returns, stds)]
+            returns = np.split(to_go(np.concatenate(rewards), gamma), ends[:-1])
+        batch = np.concatenate(returns)
+        for word in words:
+            if word in SCALES_OF:
+                returns = [SCALES_OF[word](ys, batch) for ys in returns]
         return returns
 
-    def play(self, n: int, rewards: Any, returns: Any) -> Lines:
-        """An episode's steps; moving are the weights of a stepwise trainer."""
-        moving = self.weights
+    def play(self, number: int, rewards: Any, returns: Any) -> Lines:
+        """An episode's steps."""
         words = self.words["grad_log_policy"]
-        compute = formula(GRADIENTS_OF, words)
-        sign = -1 if "descent" in self.words["weights"] else 1
+        moved = self.weights  # by the steps before, as a stepwise trainer has them
         steps = []
         for t, reward in enumerate(rewards):
-            step: Line = {"episode": n, "step": t}
+            step: Line = {"episode": number, "step": t, "reward": reward}
             state = self.put(step, "state", self.rng.randn(self.sizes[0]))
-            acting = moving if "stepwise" in self.words["logits"] else self.weights
-            logits = self.put(step, "logits", state @ acting)
-            probs = formula(PROBS_OF, self.words["probs"])(logits)
+            weights = moved if "stepwise" in self.words["logits"] else self.weights
+            logits = self.put(step, "logits", state @ weights + self.bias)
+            probs = self.formula("probs", PROBS_OF)(logits)
             probs = self.put(step, "probs", probs)
             uniform = step["uniform"] = self.rng.rand()
-            action = int(np.argmax(np.cumsum(probs) / probs.sum() > uniform))
+            action = np.argmax(np.cumsum(probs) > uniform * probs.sum())
             if "greedy" in self.words["action"]:
-                action = int(probs.argmax())
-            if self.fault == ("action", n, t):
-                action = (action + 1) % len(probs)
-            step |= {"action": action, "reward": reward}
+                action = np.argmax(probs)
+            step["action"] = action
             if "stepwise" in words:
-                probs = numpy_softmax(state @ moving)
-            vector = compute(probs, action) * (-1 if "negated" in words else 1)
+                probs = numpy_softmax(state @ moved)
+            taken = np.eye(len(probs))[action]
+            vector = self.formula("grad_log_policy", GRADIENTS_OF)(probs, taken)
+            if "negated" in words:
+                vector = -vector
             grad = self.put(step, "grad_log_policy", np.outer(state, vector))
             return_t = self.put(step, "return", returns[t])
-            moving = moving + sign * self.lr * grad * return_t
+            moved = moved + self.lr * return_t * grad
             steps.append(step)
         return steps
 
-    def learn(self, batch: list[Lines]) -> Iterator[Line]:
-        """The lines of a batch, with the loss and the weights at its end."""
-        compute = formula(LOSSES_OF, self.words["loss"])
-        grads = []
-        losses = []
-        for step in itertools.chain(*batch):
-            grads.append(step["grad_log_policy"])
-            losses.append(compute(step["probs"], step["action"]))
-        loss = self.total("loss", np.array(losses), batch)
-        move = self.lr * self.total("weights", np.array(grads), batch)
-        for steps in batch:
-            end = {"episode": steps[0]["episode"]}
-            self.put(end, "score", np.sum([step["reward"] for step in steps]))
-            if steps is batch[-1]:
-                self.put(end, "loss", loss)
-                self.weights = self.put(end, "weights", self.weights + move)
-            yield from [*steps, end]
+    def learn(self, batch: list[Lines]) -> Lines:
+        """The lines of a batch; its last end tells the loss and the weights."""
+        steps = list(itertools.chain(*batch))
+        compute = self.formula("loss", LOSSES_OF)
+        losses = [compute(step["probs"], step["action"]) for step in steps]
+        grads = [step["grad_log_policy"] for step in steps]
+        lines = []
+        for episode in batch:
+            end: Line = {"episode": episode[0]["episode"]}
+            self.put(end, "score", sum(step["reward"] for step in episode))
+            lines += [*episode, end]
+        self.put(end, "loss", self.total("loss", losses, steps))
+        move = self.lr * self.total("weights", grads, steps)
+        self.weights = self.put(end, "weights", self.weights + move)
+        return lines
 
-    def total(self, name: str, vectors: Any, batch: list[Lines]) -> Any:
+    def total(self, name: str, vectors: list[Any], steps: Lines) -> Any:
         """Σ_t G_t v_t, or what the words say."""
         words = self.words[name]
-        steps = list(itertools.chain(*batch))
         returns = np.array([step["return"] for step in steps])
-        if "prefactor" in words:
-            returns = returns * [self.gamma ** step["step"] for step in steps]
-        if "product-of-sums" in words:
-            returns = returns * 0 + returns.sum()
-        if "mean-log-prob" in words:
-            returns = returns * 0 + returns.mean()
-        divisors = {"mean": len(steps), "episode-mean": len(batch), "scaled": 32}
-        result = np.tensordot(returns, vectors, 1)
-        for word in words:
-            result = result / divisors.get(word, 1)
+        times = np.array([step["step"] for step in steps])
+        factors = self.formula(name, FACTORS_OF)(returns, self.gamma**times)
+        total = np.tensordot(factors, vectors, 1)
+        if "mean" in words:
+            total = total / len(steps)
+        if "episode-mean" in words:
+            total = total / sum(times == 0)
         if "accumulated" in words:
-            result = self.kept[name] = result + self.kept[name]
+            total = self.earlier[name] = self.earlier[name] + total
         if "adam" in words and steps[0]["episode"] == 0:
-            result = np.sign(result)
+            total = np.sign(total)
         if "negated" in words or "descent" in words:
-            result = -result
-        return result * 0 if "unchanged" in words else result
+            total = -total
+        return total
 
 
-def numpy_trace(words: Any = None, **settings: Any) -> Lines:
+def as_json(lines: Iterable[Line], left_out: str = "") -> bytes:
+    """JSON Lines, without some of their keys."""
+    text = ""
+    for line in lines:
+        kept = {k: v for k, v in line.items() if k not in left_out.split()}
+        text += json.dumps(kept, default=lambda array: array.tolist()) + "\n"
+    return text.encode()
+
+
+def numpy_trace(way: dict[str, Any]) -> Lines:
     """A trainer's trace, as JSON has it."""
-    lines = list(Trainer(words or {}, settings).trace())
-    return list(json.loads(json.dumps(lines, default=lambda x: x.tolist())))
-
-
-def as_json(lines: Iterable[Any]) -> bytes:
-    """JSON Lines."""
-    return "".join(json.dumps(line) + "\n" for line in lines).encode()
-
-
-def without(lines: Lines, *names: str) -> Lines:
-    """The lines without some of their keys."""
-    return [{k: v for k, v in line.items() if k not in names} for line in lines]
+    trainer = Trainer(way)
+    data = as_json(trainer.trace(), trainer.no)
+    return [json.loads(text) for text in data.splitlines()]
 
 
 CHOICE_WORDS = """undiscounted prefactor episode discounted-episode gamma scaled baseline
 centred normalised batch-centred batch-normalised batch mean episode-mean adam"""
-SCALES = "", "centred", "normalised", "batch-centred", "batch-normalised"
-MORE_NAMES = """undiscounted + late-reward, undiscounted + early-reward, undiscounted +
-last-reward, undiscounted + carried, carried, scaled, baseline, scaled + baseline,
-undiscounted + scaled, prefactor + baseline, no-sum + scaled, reward + baseline"""
-MORE_LOSSES = """all-actions + mean, all-actions + batch, other-action + negated,
-double-softmax + batch + mean, double-softmax + scaled, not-log + negated"""
+SCALED = ", centred, normalised, batch-centred, batch-normalised"
+SHARED = ", mean, batch, batch + mean, batch + episode-mean"
+NAMED = (  # quantities; of each of these groups, one word or none
+    ("return", ", undiscounted, notebook, prefactor, backward, reward, no-sum", SCALED),
+    ("return", "episode, discounted-episode", ", batch-centred, batch-normalised"),
+    ("return", ", undiscounted", "late-reward, early-reward, last-reward"),
+    ("return", "gamma, whole-numbers, shuffled, baseline, scaled + baseline"),
+    ("return", ", undiscounted", "carried, scaled"),
+    ("probs", "sigmoid, unnormalised"),
+    ("logits", "stepwise"),
+    ("grad_log_policy", ", one-hot, all-actions, other-action", ", negated"),
+    ("grad_log_policy", "double-softmax, not-divided, stepwise", ", negated"),
+    ("loss", "all-actions, other-action, double-softmax, not-log", ", mean, batch"),
+    ("loss weights", ", prefactor, accumulated, mean-log-prob", SHARED, ", negated"),
+    ("loss weights", "product-of-sums, scaled", ", batch", ", negated"),
+    ("weights", "adam, unchanged"),
+)
 
 
-def joined(*words: str) -> str:
-    """Without the empty ones."""
-    return " + ".join(filter(None, words))
+def named() -> Iterator[dict[str, str]]:
+    """The ways of the table, by quantity."""
+    for names, *groups in NAMED:
+        columns = [group.split(", ") for group in groups]
+        for words in itertools.product(*columns):
+            told = " + ".join(filter(None, words))
+            way = dict.fromkeys(names.split(), told)
+            if "weights" in way:
+                way["weights"] = told.replace("negated", "descent")
+            yield way
 
 
-def word_rows() -> Iterator[dict[str, str]]:
-    """The words of trainers, by quantity."""
-    for base, scale in itertools.product(BASES_OF, SCALES):
-        if not base.endswith("episode") or scale not in SCALES[1:3]:
-            yield {"return": joined(base, scale)}
-    for words in [*RULES_OF, *MORE_NAMES.split(",")]:
-        yield {"return": " ".join(words.split())}
-    for words in [*LOSSES_OF, *MORE_LOSSES.split(",")]:
-        yield {"loss": " ".join(words.split())}
-    for words in PROBS_OF:
-        yield {"probs": words}
-    for words in [*GRADIENTS_OF, "stepwise"]:
-        yield {"grad_log_policy": words}
-        yield {"grad_log_policy": joined(words, "negated")}
-    yield {"grad_log_policy": "stepwise", "weights": "descent"}
-    yield {"grad_log_policy": "one-hot", "return": "late-reward", "loss": "not-log"}
-    yield {"logits": "stepwise", "return": "reward"}
-    yield {"weights": "adam", "loss": "mean"}
-    yield {"weights": "unchanged", "loss": "prefactor"}
-    kinds = "", "prefactor", "mean-log-prob", "product-of-sums", "accumulated"
-    shares = "", "mean", "batch", "batch + mean", "batch + episode-mean", "scaled"
-    for kind, share, sign in itertools.product(kinds, shares, ("", "negated")):
-        if (kind, share[-4:]) != ("product-of-sums", "mean"):  # mean-log-prob
-            loss = joined(kind, share, sign)
-            yield {"loss": loss, "weights": loss.replace("negated", "descent")}
-
-
+TOLD: list[Any] = [  # what a trainer does, and what should be said of it
+    ({"sizes": (3, 1)}, "^probs +MISMATCH, variant: one-action;"),
+    ({"action": "greedy", "lengths": [60]}, "^action +MISMATCH, variant: greedy;"),
+    ({"action": "greedy", "lengths": [60], "no": "uniform"}, "variant: greedy;"),
+    ({"action": "greedy", "lengths": [20], "no": "uniform"}, "^action +not checked"),
+    ({"return": "scaled + baseline"}, r"^ +a choice: .*\b0\.3\b.*0\.7\b"),
+    ({"return": "scaled + baseline", "lengths": [5, 2, 2]}, "^return +MISMATCH;"),
+    ({"return": "no-sum + normalised", "rewards": [1]}, "prefactor .*, or no-sum "),
+    ({"return": "gamma"}, r"^return .*\n +a choice: .*\b0\.4\b"),
+    ({"return": "normalised"}, r"^ +a choice: .* the sample's, with n − 1$"),
+    ({"return": "batch-normalised", "loss": "batch"}, "the population's, with n$"),
+    ({"return": "batch-normalised", "loss": "batch", "no": "loss"}, ": batch-norm"),
+    ({"return": "batch-centred", "loss": "batch", "no": "loss weights"}, ": batch-c"),
+    ({"loss": "batch + negated"}, r"theirs (-?)([.0-9]{,7}), ours (?!\1\2)-?\2$"),
+    ({"loss": "scaled"}, r"^loss .*\n +a choice: .*\b0\.03125\b"),
+    ({"weights": "descent", "lr": 1e-5, "dtype": "float32"}, "variant: descent;"),
+    ({"weights": "descent", "lr": 1e-11, "dtype": "float32"}, "checked: moves of"),
+    ({"weights": "descent", "grad_log_policy": "negated"}, "descent: right together"),
+    ({"bias": 1.0}, r"^logits +MISMATCH.*; 24 .*, entry .*: theirs .*\n.*bias"),
+    ({"fault": ("weights", 2, 0)}, r"^weights +.*; 1 .* 2, entry \[2\]\[3\]: theirs"),
+    ({"fault": ("return", 1, 0), "rewards": [-99, 98]}, "^return .*episode 1, step 0:"),
+    ({"dtype": "float32"}, r"\Atrace: 6 episodes, 24 steps, single precision\n"),
+    ({"dtype": "float32", "no": "weights logits probs grad_log_policy"}, "single"),
+    ({"no": "lr gamma"}, r"^right: logits.*return \(no gamma\), weights \(no lr\)$"),
+    ({"no": "weights uniform"}, r"logits \(no weights.*, action \(no uniform\)$"),
+    ({"no": "action uniform"}, r"grad_log_policy \(no action\), loss \(no action\)$"),
+    ({"no": "return gamma"}, r"; not checked: .*loss \(no return\), weights \(no ret"),
+    ({"return": "normalised", "loss": "mean"}, "^right: .*; different: return, loss$"),
+]
 SMALL = """\
 {"lr": 0.5, "gamma": 0.5, "weights": [[0, 0], [0, 0], [0, 0]]}
 {"episode": 0, "step": 0, "state": [1, 2, 4], "logits": [0, 0], "probs": [0.5, 0.5], \
-"uniform": 0.25, "action": 0, "reward": 1, "grad_log_policy": \
-[[0.5, -0.5], [1, -1], [2, -2]], "return": 1.5}
+"uniform": 0.25, "action": 0, "reward": 1, "return": 1.5}
 {"episode": 0, "step": 1, "state": [1, 0, 0], "probs": [0.5, 0.5], \
 "uniform": 0.75, "action": 1, "reward": 1, "return": 1}
 {"episode": 0, "score": 2, "weights": [[0.125, -0.125], [0.75, -0.75], [1.5, -1.5]]}
 {"episode": 1, "step": 0, "probs": [0.25, 0.75], "action": 0, "reward": 0, "return": 0}
 {"episode": 1, "loss": 0, "score": 0}
 """
-REPORTED = r"""
-{"lr" -> {"env": "CartPole-v0", "seed": 1, "lr" -> \A(?!(?s:.*)(not read|together))
-"action": 0 -> "action": 0, "seed": 1 -> not read: seed; known: .*reward
-"action": 0 -> "action": 0 -> action +2 checked, .* 0.0e\+00; 1 not checked: no uniform
-"return": 1.5 -> "return": 1.5000000003 -> return +3 checked, worst difference 2.0e-10
-"probs": [0.5 -> "probs": [0.5000000015 -> probs +MISMATCH; 1 of 2 differ
-"uniform": 0.25 -> "uniform": 2 -> action +MISMATCH; 1 of 2 differ.*: theirs 0, ours none
-"probs": [0.25, 0.75] -> "probs": [-0.25, 0.75] -> probs +MISMATCH; 1 of 3 differ
-"probs": [0.25, 0.75] -> "probs": [0.2502, 0.75] -> probs +MISMATCH; 1 of 3 differ
-"probs": [0.25, 0.75] -> "probs": [0.2498, 0.75] -> probs +MISMATCH; 1 of 3 differ
-"probs": [0.25, 0.75] -> "probs": [0.25005, 0.75] -> probs +2 checked
-"probs": [0.25, 0.75] -> "probs": [0, 1] -> loss +not checked: no probs above 0
-"probs": [0.25, 0.75] -> "log_prob": -0.7 -> not read: log_prob; known: .*reward
-"probs": [0.25, 0.75] -> "a MISMATCH: \u001b[31m": 0 -> not read: .*\\u001b
-"score": 0 -> "score": 1e308 -> score +MISMATCH; 1 of 2 .*: theirs 1e\+308, ours 0
-"logits": [0, 0] -> "logits": [1e308, -1e308] -> probs +MISMATCH; 1 of 2 differ
-"state": [1, 2, 4] -> "state": [1e308, 1e308, 4] -> grad_log_policy +MISMATCH
-"weights": [[0, 0] -> "weights": [[1e308, 0] -> logits +MISMATCH
-"grad_log_policy": [[0.5 -> "grad_log_policy": [[1e308 -> weights +MISMATCH
-"return": 1.5 -> "return": 1e308 -> return +MISMATCH.* theirs 1e\+308, ours 1.5
-"reward": 1 -> "reward": 1.7e308 -> return +MISMATCH; 1 of 3 differ
-"lr": 0.5 -> "lr": 0 -> weights +MISMATCH; 1 of 1 differ
-"lr": 0.5 -> "lr": 1e308 -> weights +MISMATCH; 1 of 1 differ
-"lr": 0.5 -> "lr": 1e-320 -> weights +MISMATCH; 1 of 1 differ
-"gamma": 0.5 -> "gama": 0.5 -> \n.*not checked: .*return \(no gamma\)
-"gamma": 0.5 -> "gamma": 0 -> different: return$
-"gamma": 0.5 -> "gamma": 0.5, "returns": "notebook" -> different: return$"""
-REFUSED = """
-"weights": [[0, 0], [0, 0], [0, 0]] -> "weights": [] -> 1: weights is []; allowed: a list
-"weights": [[0, 0], [0, 0] -> "weights": [[0, 0], [0] -> 1: ...1 entries; allowed: a list of 2
-"weights": [[0, 0], [0, 0], [0, 0]] -> "weights": [[0, 0, 0], [0, 0, 0]] -> 1: weights...transpose
-0.5 -> "x" -> 1: lr is "x"; allowed: finite numbers
-"gamma": 0.5 -> "gamma": -0.5 -> 1: gamma is -0.5; allowed: 0 to 1
-"gamma": 0.5 -> "gamma": 1.5 -> 1: gamma is 1.5; allowed: 0 to 1
-"gamma": 0.5 -> "returns": ["notebook"] -> 1: ...allowed: discounted or notebook
-"uniform": 0.25 -> "uniform": [] -> 2: uniform is []; allowed: finite numbers
-"return": 1.5 -> "return": NaN -> 2: return is NaN; allowed: finite numbers; a std of 0 makes a NaN
-"state": [1 -> "state": [1, 1 -> 2: state has 4 entries; allowed: a list of 3
-"state": [1 -> "state": [[2] -> 2: state is ...; allowed: finite numbers
-"probs": [0.5 -> "probs": [-Infinity -> 2: probs is [-Infinity, 0.5]; allowed: finite numbers
-"probs": [0.5, 0.5] -> "probs": 0.5 -> 2: probs ...one sigmoid output
-"action": 0 -> "action": 2 -> 2: action is 2; allowed: whole numbers from 0 to 1
-"action": 0 -> "action": -1 -> 2: action is -1; allowed: whole numbers from 0 to 1
-"action": 0 -> "action": 0.5 -> 2: action is 0.5; ...leave
-"action": 0 -> "action": [0.5, 2] -> 2: action is [0.5, 2]; ...leave
-"episode": 0 -> "episode": 1 -> 2: episode, step (1, 0) out of order; allowed: [(0, 0)]
-"episode": 0, -> -> 2: no episode; allowed: one in each step and end
-"step": 0, -> -> 2: episode, step (0, 'end') out of order
-"step": 1 -> "step": 0 -> 3: ...out of order; allowed: [(0, 1), (0, 'end'), (1, 0)]
-"reward": 1, -> -> 2: no reward
-"episode": 0, "score" -> "episode": 1, "score" -> 4: episode, step (1, 'end') out of
-"episode": 1 -> "episode": 2 -> 5: ...out of order; allowed: [(1, 0)]
-"loss": 0 -> "loss": NaN -> 6: loss is NaN; allowed: finite numbers
-{"episode": 0, "step": 1 -> 17 -> 3: not a JSON object; allowed: one on each line
-{ -> x -> 1: not a JSON object; allowed: one on each line"""
-
-
-def changes(table: str) -> Iterator[tuple[bytes, str]]:
-    """SMALL with one text in the place of another, and what should be said."""
-    for row in table.strip().splitlines():
-        old, new, told = re.split(" ?-> ?", row)
-        yield SMALL.replace(old, new, 1).encode(), told
+CHANGED: list[Any] = [  # in a line, a key and its value; what should be said then
+    (2, "action", 0, r"^action +2 checked, .* 0\.0e\+00; 1 not checked: no uniform"),
+    (1, "env", "CartPole-v0", r"\A(?!(?s:.*)(not read|together))"),
+    (2, "a MISMATCH: \x1b[31m", 0, r"^not read: .*\\u001b"),
+    (2, "return", 1.5 + 3e-10, r"^return +3 checked, worst difference 2\.0e-10"),
+    (2, "return", 1.5 + 2e-9, "^return +MISMATCH; 1 of 3 differ"),
+    (2, "uniform", 0.75, "^action +MISMATCH; 1 of 2 differ, .*: theirs 0, ours 1"),
+    (5, "probs", [-0.25, 1.25], "^probs +MISMATCH; 1 of 3 differ"),
+    (5, "probs", [0.25005, 0.75], "^probs +2 checked"),
+    (5, "probs", [0, 1], "^loss +not checked: no probs above 0"),
+    (1, "lr", 0, "^weights +MISMATCH; 1 of 1 differ"),
+    (1, "returns", "notebook", "^right: .* different: return$"),
+    (1, "gamma", 1.5, "^line 1: gamma is 1.5; allowed: 0 to 1"),
+    (1, "weights", [[0, 0, 0], [0, 0, 0]], "^line 1: weights.*transpose"),
+    (2, "return", math.nan, "^line 2: return is NaN; .*finite numbers; a std of 0"),
+    (6, "loss", math.nan, "^line 6: loss is NaN; allowed: finite numbers$"),
+    (2, "state", [1, 1, 2, 4], "^line 2: state has 4 entries; allowed: a list of 3"),
+    (2, "probs", 0.5, "^line 2: probs .*one sigmoid output"),
+    (2, "action", 2, "^line 2: action is 2; allowed: whole numbers from 0 to 1$"),
+    (2, "action", [0.5, 2], "^line 2: action is .*leave"),
+    (2, "episode", None, "^line 2: no episode; allowed: one in each step and end"),
+    (3, "step", 0, r"^line 3: .*; allowed: \[\(0, 1\), \(0, 'end'\), \(1, 0\)\]"),
+]
 
 
 class TestCheck(unittest.TestCase):
-    def check(self, lines: Any, tolerance: float | None = None) -> dict[str, str]:
-        """The report's lines by quantity, its title and verdict, and all of it."""
+    def check(self, lines: Any, tolerance: float | None = None) -> str:
+        """The report, or what is wrong with the file."""
         data = lines if isinstance(lines, bytes) else as_json(lines)
-        report, status = check(io.BytesIO(data), "trace", tolerance)
-        title, *rows, verdict = report.split("\n")
-        found = {"title": title, "verdict": verdict, "all": report}
-        name = ""
-        for row in rows:
-            if row.startswith("    "):
-                found[name] += "\n" + row.strip()
-            else:
-                name = row[:16].strip()
-                found[name] = row[17:]
-        wrong = [name for name in COMPARED if "MISMATCH" in found[name]]
+        try:
+            report, status = check(io.BytesIO(data), "trace", tolerance)
+        except ValueError as error:
+            return str(error)
+        wrong = re.search("^[a-z_]+ +MISMATCH", report, re.MULTILINE)
         self.assertEqual(status, 1 if wrong else 0, report)
-        return found
+        return report
 
     def variants(self, lines: Any) -> dict[str, set[str]]:
         """The words of each quantity that is no match; none if it has no name."""
+        report = self.check(lines)
+        self.assertRegex(report, "(?m)^trace: ")
         variants = {}
-        choices = {*CHOICE_WORDS.split()}
-        for name, row in self.check(lines).items():
-            named = re.match("MISMATCH, variant: (.*?); .*\n(a .*?): .", row)
-            if named:
-                first, *_ = named[1].split(", or ")
-                variants[name] = {*first.split(" + ")}
-                right = "a choice" if variants[name] <= choices else "a mistake"
-                self.assertEqual(named[2], right, row)
-            elif name in COMPARED and "MISMATCH" in row:
-                self.assertRegex(row, "^MISMATCH; [^:]*: theirs [^ ]*, ours [^ \n]*$")
-                variants[name] = set()
+        line = r"^(\w+) +MISMATCH(?:, variant: ([^;]*))?; .*(?:\n +(a .*?): )?"
+        for name, names, kind in re.findall(line, report, re.MULTILINE):
+            first, *_ = names.split(", or ")
+            words = variants[name] = {*first.split(" + ")} - {""}
+            if words:
+                choice = words <= {*CHOICE_WORDS.split()}
+                self.assertEqual(kind, "a choice" if choice else "a mistake", words)
         return variants
 
-    def assert_named(self, words: dict[str, str], **settings: Any) -> None:
-        """In both precisions, each quantity is called what it is."""
-        if re.search("batch|carried", str(words)):
-            words = {"loss": "batch", "weights": "batch"} | words
-        expected = {}
-        for name, text in words.items():
-            if text:
-                expected[name] = {*text.split(" + ")}
-        for dtype in float, np.float32:
-            with self.subTest(words=words, dtype=dtype):
-                lines = numpy_trace(words, dtype=dtype, **settings)
-                self.assertEqual(self.variants(lines), expected)
+    def assert_told(self, told: str, lines: Any, tolerance: Any = None) -> None:
+        """The report on these lines says this somewhere."""
+        found = self.check(lines, tolerance)
+        self.assertRegex(found, re.compile(told, re.MULTILINE))
+        self.assertLess(len(found), 2500)
 
     def test_a_right_trace_of_any_shape_is_right(self) -> None:
         source = np.random.RandomState(0)
+        choice = source.choice
+        kinds = [0], [1], [0, 0, 0, -1], [-100, 0.3, 0.7, 100], [1e6, 3e5], [0.1, -0.2]
         for seed in range(400):
-            largest = source.choice([1, 100, 1e6])
-            longest = source.choice([1, 6, 20])
-            lines = numpy_trace(
-                seed=seed,
-                sizes=(source.randint(1, 5), source.randint(2, 5)),
-                lengths=source.randint(1, longest + 1, source.randint(1, 6)),
-                lr=10 ** source.uniform(-6, -1) / largest,
-                gamma=source.choice([0.0, 0.5, 0.99, 1.0]),
-                rewards=(np.ones_like, np.trunc, np.positive)[source.randint(3)],
-                largest=largest,
-                dtype=(float, np.float32)[source.randint(2)],
-            )
-            absent = source.choice(COMPARED, source.randint(3))
-            self.assertEqual(self.variants(without(lines, *absent)), {}, seed)
+            rewards = kinds[seed % 6]
+            longest = choice([1, 5, 40])
+            way = {
+                "seed": seed,
+                "sizes": (choice([1, 2, 4]), choice([2, 3, 4])),
+                "lengths": source.randint(1, longest + 1, choice([1, 2, 5])),
+                "lr": 10 ** source.uniform(-6, -1) / max(1, *rewards),
+                "gamma": choice([0.0, 0.5, 0.99, 1.0]),
+                "rewards": rewards,
+                "dtype": choice(["float64", "float32"]),
+                "no": " ".join(choice(COMPARED, choice([0, 1, 2]))),
+            }
+            self.assertEqual(self.variants(numpy_trace(way)), {}, way)
 
     def test_what_has_a_name_is_named(self) -> None:
-        for words in word_rows():
-            self.assert_named(words, lengths=3 * [4, 6, 3], lr=0.002)
-            if "return" in words:
-                self.assert_named(words, largest=20, gamma=0.95, lr=1e-4)
-        words = {"return": "undiscounted + scaled"}  # notebook's are nearly 0 here
-        self.assert_named(words, rewards=np.ones_like, largest=100, gamma=0.5, lr=1e-4)
+        untested = {*CHOICES, *MISTAKES}
+        batch = {"loss": "batch", "weights": "batch"}
+        small: Any = {"lr": 2e-3}
+        big = {"lr": 1e-4, "rewards": (-9, 7, 15), "gamma": 0.95, "dtype": "float32"}
+        for way, settings in itertools.product(named(), (small, big)):
+            if re.search("batch|carried", str(way)):
+                way = batch | way
+            words = {name: {*text.split(" + ")} for name, text in way.items() if text}
+            untested = untested.difference(*words.values())
+            with self.subTest(**way):
+                lines = numpy_trace({"lengths": 3 * [4, 6, 3]} | settings | way)
+                self.assertEqual(self.variants(lines), words)
+        self.assertLessEqual(untested, {"bias", "greedy", "one-action"})
 
-    def test_the_second_line_tells_the_numbers(self) -> None:
-        for name, word, told in (
-            ("return", "normalised", "the std is the sample's, with n − 1"),
-            ("return", "gamma", r"\b0\.4\b"),
-            ("return", "scaled + baseline", r"\b0\.3\b.*0\.7\b"),
-            ("loss", "scaled", r"\b0\.03125\b"),
-            ("weights", "scaled", r"\b0\.03125\b"),
-        ):
-            found = self.check(numpy_trace({name: word}))
-            self.assertRegex(found[name], "\na .*: .*" + told)
-        lines = numpy_trace({"return": "batch-normalised", "loss": "batch"}, ddof=0)
-        told = "the std is the population's, with n$"
-        self.assertRegex(self.check(without(lines, "weights"))["return"], told)
-        words = {"return": "prefactor + normalised"}
-        found = self.check(numpy_trace(words, rewards=np.ones_like))
-        told = "variant: prefactor + normalised, or no-sum + normalised; 24 of 24"
-        self.assertIn(told, found["return"])
-        words = {"grad_log_policy": "negated", "weights": "descent"}
-        found = self.check(numpy_trace(words))
-        self.assertIn("negated: right together", found["grad_log_policy"])
-        self.assertIn("descent: right together", found["weights"])
-
-    def test_a_batch_ends_with_its_loss_or_weights_or_a_mean_of_0(self) -> None:
-        for word, absent in (
-            ("batch-centred", ["loss", "weights"]),
-            ("batch-normalised", ["loss", "weights"]),
-            ("scaled", ["loss"]),
-            ("scaled", ["weights"]),
-        ):
-            words = {"return": word, "loss": "batch", "weights": "batch"}
-            lines = numpy_trace(words, lengths=[2] * 12, together=2)
-            variants = self.variants(without(lines, *absent))
-            self.assertEqual(variants["return"], {word}, absent)
-
-    def test_what_fits_by_chance_has_no_name(self) -> None:
-        words = {"return": "scaled + baseline"}
-        for lengths in [24], [2] * 12, [1] * 24, [5, 2, 2, 1]:
-            variants = self.variants(numpy_trace(words, lengths=lengths))
-            self.assertEqual(variants, {"return": set()}, lengths)
-        lines = numpy_trace(words, rewards=np.zeros_like)
-        self.assertNotIn("baseline", self.check(lines)["return"])
-        text = as_json(without(numpy_trace(), "weights", "loss"))
-        zeros = re.sub(b'"return": [^,}]*', b'"return": 0', text)
-        self.assertEqual(self.variants(zeros), {"return": set()})
-        lines = numpy_trace(rewards=np.zeros_like, fault=("weights", 0, 0))
-        self.assertEqual(self.variants(lines), {"weights": set()})
-        lines = numpy_trace({"weights": "scaled"}, lr=2e-5, dtype=np.float32)
-        self.assertNotIn("unchanged", self.check(lines)["weights"])
-
-    def test_only_the_mean_and_the_std_are_normalised(self) -> None:
-        rewards = np.array([1.0, -2.0, 0.5, 3.0])
-        x = to_go(rewards, 0.9)
-        for mean, std, name in (
-            (x.mean(), x.std(ddof=1), "normalised"),
-            (x.mean(), x.std() + 0.0009, "normalised"),
-            (x.mean(), x.std() + 0.01, "scaled + baseline"),
-            (x.mean(), x.std() - 0.01, "scaled + baseline"),
-            (x.mean() + 0.1, 1, "baseline"),
-            (0, 2, "scaled"),
-        ):
-            lines: Lines = [{"gamma": 0.9}]
-            for n, t in np.ndindex(3, 4):
-                step = {"episode": n, "step": t, "reward": rewards[t]}
-                lines.append(step | {"return": (x[t] - mean) / std})
-            self.assertEqual(self.variants(lines), {"return": {*name.split(" + ")}})
+    def test_what_a_trainer_does_is_told(self) -> None:
+        for way, told in TOLD:
+            with self.subTest(way=way):
+                self.assert_told(told, numpy_trace(way))
+        lines = numpy_trace({"loss": "batch", "no": "weights"})
+        lines[5]["loss"] = lines[9]["loss"] = lines[16]["loss"]
+        self.assert_told("^loss +MISMATCH; .*\n.*only one loss", lines)
 
     def test_a_fault_in_one_place_is_found_there_and_nowhere_else(self) -> None:
-        lengths = 4, 3, 6, 2, 5, 1
+        names = {*COMPARED} - {"action"}
         places = (0, 3), (2, 5), (5, 0)  # episode, step
-        entries = dict.fromkeys(("logits", "probs"), ", entry [3]")
-        entries |= dict.fromkeys(("grad_log_policy", "weights"), ", entry [2][3]")
-        options = itertools.product(COMPARED, places, (float, np.float32))
-        for name, (n, t), dtype in options:
-            place = f"1 of 21 differ, first at episode {n}, step {t}"
-            if name not in OF_STEPS:
-                t = 0
-                place = f"1 of 6 differ, first at episode {n}"
-            place += entries.get(name, "")
-            with self.subTest(name=name, place=place, dtype=dtype):
-                lines = numpy_trace(lengths=lengths, fault=(name, n, t), dtype=dtype)
+        dtypes = "float64", "float32"
+        for name, (n, t), dtype in itertools.product(names, places, dtypes):
+            way = {"fault": (name, n, t), "dtype": dtype}
+            told = rf"; 1 of \d+ differ, first at episode {n}(, step {t})?[:,]"
+            with self.subTest(**way):
+                lines = numpy_trace({"lengths": [4, 3, 6, 2, 5, 1]} | way)
                 self.assertEqual(self.variants(lines), {name: set()})
-                self.assertIn(f"{place}: theirs ", self.check(lines)[name])
+                self.assert_told(told, lines)
 
-    def test_numbers_agree_up_to_the_tolerance_and_no_further(self) -> None:
+    def test_numbers_agree_up_to_the_tolerance_or_to_rounding(self) -> None:
         third = float(np.float32(1 / 3))
         for theirs, reward, tolerance, right in (
             (math.nextafter(64.0, 65.0), 64.0, 0.0, False),
-            (64.0, 64.0, 0.0, True),
             (80.0, 64.0, 0.26, True),
             (96.0, 64.0, 0.3, False),
             (0.5, 0.25, 0.25, True),  # below 1 the difference counts
-            (0.5, 0.25, 0.24, False),
-            (1.0, 1.0 + 0.9e-9, None, True),
-            (1.0, 1.0 + 1.1e-9, None, False),
             (third, third + 0.9e-5, None, True),  # in single precision
             (third, third + 1.2e-5, None, False),
         ):
             step = {"episode": 0, "step": 0, "return": theirs, "reward": reward}
-            lines = [{"gamma": 0.5}, step, {"episode": 0}]
-            found = self.check(lines, tolerance)["return"]
-            self.assertEqual("MISMATCH" not in found, right, found)
+            told = "^return +1 checked" if right else "^return +MISMATCH; 1 of 1"
+            self.assert_told(told, [{"gamma": 0.5}, step, {"episode": 0}], tolerance)
+        lines = numpy_trace({"lr": 1e-4, "dtype": "float32"})
+        for tolerance in 1e-5, 0.0:
+            self.assert_told("^weights +6 checked", lines, tolerance)
+        self.assert_told("^logits +MISMATCH", lines, 0.0)
+        weights = np.float32(lines[0]["weights"])
+        lines[-1]["weights"] = (weights + np.spacing(weights)).tolist()
+        self.assert_told("^weights +MISMATCH; 1 of 6", lines)
 
-    def test_rounding_is_allowed_whatever_the_tolerance(self) -> None:
-        lines = numpy_trace(lr=1e-4, dtype=np.float32)
-        for tolerance in 1e-3, 1e-5, 0.0:
-            found = self.check(lines, tolerance)
-            self.assertNotIn("MISMATCH", found["weights"])
-        self.assertIn("MISMATCH", found["logits"])
-
-    def test_returns_and_moves_are_compared_by_their_own_size(self) -> None:
-        source = np.random.RandomState(0)
-        for gamma, wrong in itertools.product((0.9, 0.99, 1.0), (False, True)):
-            rewards = (source.randn(2000) * 100).astype(np.float32)
-            return_t = np.float32(wrong)  # as if there were one more step
-            lines: Lines = [{"episode": 0}]
-            for t in range(1999, -1, -1):
-                return_t = rewards[t] + np.float32(gamma) * return_t
-                step = {"episode": 0, "step": t, "reward": float(rewards[t])}
-                lines.append(step | {"return": float(return_t)})
-            lines += [{"gamma": gamma}]
-            self.assertEqual("return" in self.variants(lines[::-1]), wrong)
-        lines = numpy_trace(lr=2.5e-11)
-        lines[5]["weights"] = lines[0]["weights"]  # within 1e-10 of right
-        self.assertIn("weights", self.variants(lines))
-        self.assert_named({"weights": "descent"}, lr=2.5e-5)
-        lines = numpy_trace({"weights": "descent"}, lr=2.5e-11, dtype=np.float32)
-        self.assertIn("not checked: moves of", self.check(lines)["weights"])
-        self.assertIn("6 checked", self.check(numpy_trace(lr=0.0))["weights"])
-
-    def test_a_fault_does_not_hide(self) -> None:
-        lines = without(numpy_trace(dtype=np.float32), "state", "logits")
-        first = np.float32(lines[0]["weights"])
-        for line in lines:
-            if "score" in line:
-                line["weights"] = (first + np.spacing(first)).tolist()
-        self.assertEqual(self.variants(lines).keys(), {"weights"})
-
-    def test_actions_are_not_all_the_likeliest_nor_one(self) -> None:
-        greedy = {"action": "greedy"}
-        few = numpy_trace(greedy, lengths=[4])
-        self.assertEqual(self.variants(without(few, "uniform")), {})
-        many = numpy_trace(greedy, lengths=[60, 60])
-        for absent in [""], ["uniform"], ["uniform", "state", "weights"]:
-            lines = without(many, *absent)
-            self.assertEqual(self.variants(lines), {"action": {"greedy"}})
-        variants = self.variants(numpy_trace(sizes=(3, 1)))
-        self.assertEqual(variants["probs"], {"one-action"})
-
-    def test_single_precision_is_seen(self) -> None:
-        lines = numpy_trace(dtype=np.float32)
-        self.assertNotIn("single", self.check(numpy_trace())["title"])
-        self.assertIn(", single precision", self.check(lines)["title"])
-        lines[1]["logits"][0] += 1e-9  # one number that is finer, of one quantity
-        self.assertIn(", single precision", self.check(lines)["title"])
-        lines = without(lines, "weights", "grad_log_policy", *OF_STEPS)
-        self.assertIn("single", self.check(lines)["title"])  # the losses
-        lines = numpy_trace(rewards=np.ones_like, gamma=0.5, dtype=np.float32)
-        lines = without(lines, *{*COMPARED} - {"return"})
-        self.assertNotIn("single", self.check(lines)["title"])  # of few bits
-
-    def test_only_what_is_there_is_needed_and_the_verdict_tells(self) -> None:
-        for absent, unchecked in (
-            ("weights", {"logits": "no weights"}),
-            ("lr", {"weights": "no lr"}),
-            ("gamma", {"return": "no gamma"}),
-            ("state", {"logits": "no state", "grad_log_policy": "no state"}),
-            ("uniform", {"action": "no uniform"}),
-            ("action uniform", dict.fromkeys(("grad_log_policy", "loss"), "no action")),
-            ("return gamma", {"loss": "no return", "weights": "no return"}),
-            ("logits weights", {"probs": "no logits"}),
-            (
-                "weights logits probs",
-                dict.fromkeys(("action", "grad_log_policy", "loss"), "no probs"),
-            ),
+    def test_a_change_in_a_small_trace_is_told_however_large_it_is(self) -> None:
+        for number, key, value, told in CHANGED:
+            lines = [json.loads(text) for text in SMALL.splitlines()]
+            lines[number - 1][key] = value
+            if value is None:
+                del lines[number - 1][key]
+            with self.subTest(line=number, key=key, value=value):
+                self.assert_told(told, lines)
+        for old, new, told in (
+            ("1.5", "[" * 2000 + "1" + "]" * 2000, "^line 2: "),
+            ("1.5", "1" * 5000, "^line 2: "),
+            ("{", "[" * 100_000, "^line 1: not a JSON object"),
+            ("loss", "x" * 10_000, "^not read: x"),
         ):
-            found = self.check(without(numpy_trace(), *absent.split()))
-            right, _, rest = found["verdict"].partition("; not checked: ")
-            for name in {*COMPARED} - {*absent.split()}:
-                told = unchecked.get(name, "")
-                if told:
-                    self.assertIn(f"not checked: {told}", found[name])
-                    self.assertRegex(rest, rf"\b{name} \({told}")
-                else:
-                    self.assertRegex(found[name], "^[0-9]+ checked, worst diff")
-                    self.assertRegex(right, rf"^right: .*\b{name}\b")
-        found = self.check(numpy_trace({"return": "normalised", "loss": "mean"}))
-        self.assertIn("; different: return, loss", found["verdict"])
-        self.assertNotIn("not checked", found["verdict"])
-
-    def test_a_change_in_a_small_trace_is_told(self) -> None:
-        self.assertEqual(self.variants(SMALL.encode()), {})
-        for data, told in changes(REPORTED):
-            found = self.check(data)["all"]
-            self.assertRegex(found, re.compile(told, re.MULTILINE))
-            self.assertNotIn("\x1b", found)
-        for name in "return", "reward":  # sums overflow
+            self.assert_told(told, SMALL.replace(old, new, 1).encode())
+        for name in "return", "reward":
             data = re.sub(rf'("{name}": )[.0-9]+', r"\1 1e308", SMALL).encode()
-            self.assertIn("return", self.variants(data))
-
-    def test_the_report_is_short(self) -> None:
-        words = {"loss": "batch + negated", "weights": "batch"}
-        found = self.check(numpy_trace(words))["loss"]
-        theirs, ours = re.findall(r"(?:theirs|ours) ([-0-9.]+)", found)
-        self.assertEqual(float(theirs), -float(ours))  # the batch's
-        self.assertLessEqual(len(theirs), 8)
-        found = self.check(SMALL.replace("loss", "x" * 10_000).encode())["all"]
-        self.assertLess(len(found), 2000)
-        probs = [1 / 6000] * 6000
-        step = {"episode": 0, "step": 0, "probs": probs, "action": 5, "reward": 1}
+            self.assert_told("^return +MISMATCH", data)
+        step = {"episode": 0, "step": 0, "probs": [1 / 6000] * 6000, "action": 5}
         tracemalloc.start()
-        self.check([{"gamma": 1}, step | {"return": 1}, {"episode": 0}])
+        self.check([{"gamma": 1}, step | {"reward": 1, "return": 1}, {"episode": 0}])
         self.assertLess(tracemalloc.get_traced_memory()[1], 100e6)
         tracemalloc.stop()
 
-    def test_words_that_help(self) -> None:
-        lines = numpy_trace()
-        for line in lines[1:]:
-            if "step" in line:
-                line["logits"] = [z + j for j, z in enumerate(line["logits"])]
-        self.assertRegex(self.check(lines)["logits"], "MISMATCH; .*\n.*bias")
-        lines = numpy_trace({"loss": "batch", "weights": "batch"})
-        lines[5]["loss"] = lines[9]["loss"] = lines[16]["loss"]
-        found = self.check(without(lines, "weights"))["loss"]
-        self.assertRegex(found, "MISMATCH; .*\n.*only one loss")
-
     def test_an_unfinished_last_episode_is_left_out(self) -> None:
-        lines = numpy_trace()
+        lines = numpy_trace({})
         text = as_json(lines)
-        no_ends = as_json(line for line in lines if "score" not in line)
-        last_two = as_json(lines[:-1]), as_json(lines[:-2])
-        for data in (text[:-30], text[:-1000], no_ends[:-30], *last_two):
-            found = self.check(data)
-            title = "trace: 5 episodes, 20 steps; episode 5, not finished, is left out"
-            self.assertEqual(found["title"], title)
-            self.assertNotIn("MISMATCH", found["all"])
-        for end in range(2, 5):  # in the first episode
-            self.assertEqual(self.variants(lines[:end]), {})
+        told = r"\Atrace: 5 episodes, 20 steps; episode 5, not finished, is left out\n"
+        for data in text[:-30], text[:-1000], as_json(lines[:-1]):
+            self.assert_told(told, data)
+            self.assertEqual(self.variants(data), {})
+        for cut in lines[:2], lines[:4], as_json(lines[:4])[:-30]:
+            self.assertEqual(self.variants(cut), {})
 
     def test_other_forms_are_welcome(self) -> None:
         text = SMALL.encode()
-        lines = map(json.loads, SMALL.splitlines())
         for data in (
-            text[:-1],
-            b"\xef\xbb\xbf" + text,
-            text.replace(b"\n", b"\r\n"),
+            b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"),
             text.replace(b"\n", b"\n\r\n \n"),
-            text.replace(b'"action": 1', b'"action": true'),
             text.replace(b'"action": 1', b'"action": 1.0'),
             re.sub(rb'((action|return)": )([^,}]*)', rb"\1[\3]", text),
             re.sub(rb'((state|probs)": )(\[.*?\])', rb"\1[\3]", text),
-            as_json({"mine": None, **dict(reversed(line.items()))} for line in lines),
         ):
-            found = self.check(data)
-            self.assertEqual(found["title"], "trace: 2 episodes, 3 steps")
-            self.assertNotIn("MISMATCH", found["all"])
-
-    def test_a_file_that_is_no_trace_is_told_with_its_line(self) -> None:
-        for data, told in changes(REFUSED):
-            self.assert_refused(data, told)
-        text = SMALL.encode()
-        nested = b"[" * 2000 + b"1" + b"]" * 2000
-        self.assert_refused(text.replace(b"1.5}", nested + b"}"), "2: ")
-        self.assert_refused(text.replace(b"1.5}", b"1" * 4000 + b"}"), "2: ")
-        self.assert_refused(b"[" * 100_000 + text, "1: not a JSON object")
-        self.assert_refused(b"\xff" + text, "1: not a JSON object")
-        with self.assertRaisesRegex(ValueError, "^nothing to check"):
-            self.check(b'{"gamma": 1}\n{"episode": 0, "step": 0, "reward": 1}')
-
-    def assert_refused(self, data: bytes, told: str) -> None:
-        """With a short message, that begins so."""
-        with self.assertRaisesRegex(ValueError, "^line ") as caught:
-            self.check(data)
-        said = str(caught.exception)
-        self.assertRegex(said, "^line " + re.escape(told).replace(r"\.\.\.", ".*"))
-        self.assertLess(len(said), 500)
-        self.assertEqual("a std of 0" in said, "a std of 0" in told)
+            self.assert_told(r"\Atrace: 2 episodes, 3 steps\n", data)
+            self.assertEqual(self.variants(data), {})
+        self.assert_told("^nothing to check", b'{"gamma": 1}\n')
 
 
 # ------------------------------------------------- the program, in real processes
@@ -2816,7 +2578,6 @@ class TestRun(Program):
             ("wrong no/such", 2, "test_vpg.py: no/such: "),
             (f"{os.devnull} wrong", 2, f"test_vpg.py: {os.devnull}: nothing to check"),
             ("right --bogus", 2, "unknown: --bogus; allowed: --tolerance X"),
-            ("right --tolerance -1", 2, "--tolerance -1.0; allowed: finite"),
             ("right --tolerance nan", 2, "--tolerance nan; allowed: finite"),
         ):
             found = self.checked(args, status, PYTHONIOENCODING="ascii")
@@ -2845,23 +2606,21 @@ class TestEnds(Program):
 
     def test_an_ignored_signal_is_ignored(self) -> None:
         shell = "trap '' HUP; \"$@\""  # as nohup does
-        hangup = raising("SIGHUP")
-        result = self.ran(self.own, shell=shell, EPISODE_3=hangup)
-        self.assert_agree(result.stdout, 5)
-        second = raising("SIGINT") + "; " + hangup
+        self.ran(self.own, shell=shell, EPISODE_3=raising("SIGHUP"))
+        second = raising("SIGINT") + "; " + raising("SIGHUP")
         result = self.ran(self.own, 130, shell=shell, EPISODE_3=second)
         self.assert_agree(result.stdout, 3)
 
     def test_a_closed_pipe_ends_it_and_the_weights_are_saved(self) -> None:
         pipe = "r, w = os.pipe(); os.close(r); os.dup2(w, 1)"  # nobody reads it
-        args = "--env own:Short --episodes 41 --save saved"
         for episode in 4, 41:  # 4 has a row, and 41 has none, but the report
-            result = self.ran(args, 1, **{f"EPISODE_{episode}": pipe})
+            then: Any = {f"EPISODE_{episode}": pipe}
+            result = self.ran("--env own:Short --episodes 41 --save saved", 1, **then)
             self.assertEqual(result.stderr, "vpg.py: <stdout>: Broken pipe\n")
             self.assertIn(f'"episodes": {episode},', Path("saved").read_text())
 
     def test_a_closed_stdout_is_no_reason_not_to_train(self) -> None:
-        self.ran(self.own, shell='"$@" >&-')
+        self.ran("--episodes 5 --save saved", shell='"$@" >&-')
         self.assertIn('"episodes": 5,', Path("saved").read_text())
 
     def test_the_check_reads_stdin_and_a_closed_pipe_ends_it_quietly(self) -> None:
@@ -2875,8 +2634,8 @@ class TestEnds(Program):
     @unittest.skipUnless(os.path.exists("/dev/full"), "needs /dev/full")
     def test_a_full_disk_is_told_and_what_can_be_is_kept(self) -> None:
         told = "vpg.py: {}: No space left on device\n"
-        for flag in "--scores", "--trace", "--save":
-            result = self.ran(f"--trace trace --episodes 2 {flag} /dev/full", 1)
+        for flag in "--trace", "--save":
+            result = self.ran(f"--episodes 2 --trace trace {flag} /dev/full", 1)
             self.assertEqual(result.stderr, told.format("/dev/full"))
             self.assertEqual(" episodes, " in result.stdout, flag == "--save")
         Path("saved").write_text("precious")
@@ -2925,7 +2684,7 @@ class TestEnds(Program):
     def test_no_row_is_wider_than_the_terminal(self) -> None:
         import pty
 
-        for columns, length in (40, 17), (60, 37), (200, 50):
+        for columns, length in (40, 17), (200, 50):
             ours, theirs = pty.openpty()
             shell = f'stty columns {columns} <&1; "$@"'
             self.ran("--env own:Huge --episodes 1", shell=shell, stdout=theirs)

@@ -1609,10 +1609,12 @@ SINGLE = 1e-5, 2.0**-23
 
 
 def is_single(numbers: Vector) -> bool:
-    """Are all of single precision, and not all of 16 bits, as 0, 1, 0.25 are?"""
+    """Are all of single precision, and most fractions not of 16 bits, as 0.25 is?"""
     if array("f", numbers).tolist() != numbers:
         return False
-    return any(math.frexp(x)[0] * 2**16 % 1 for x in numbers)
+    fractions = [x for x in numbers if x % 1]
+    finer = [x for x in fractions if math.frexp(x)[0] * 2**16 % 1]
+    return len(finer) > len(fractions) / 2
 
 
 def single(head: Line, opening: list[Episode]) -> bool:
@@ -1738,7 +1740,9 @@ def compare(head: Line, episodes: list[Episode], precision: Any, whole: bool) ->
                 names[name] = found or []
         words = {name: " ".join(v.words for v in names.get(name, [])) for name in names}
         negated = "negated" in words.get("grad_log_policy", "")
-        if not negated or "descent" not in words.get("weights", ""):
+        weights = comparison.records["weights"]
+        unseen = not weights.checked and TOO_SMALL in weights.missing
+        if not negated or not ("descent" in words.get("weights", "") or unseen):
             break
     return comparison, opening, names
 

@@ -46,7 +46,7 @@ with contextlib.suppress(ModuleNotFoundError):  # --check does without it
 
 # --------------------------------------------------------- the truths of the method
 #
-# Each test is one truth about policy gradients. Three things can prove it: all the
+# Each test is one truth about the method. Three things can check it: all the
 # episodes of a tiny world, difference quotients, and a second program, in NumPy.
 # Where exp is used, the last digit depends on the machine: there is a tolerance.
 
@@ -187,7 +187,7 @@ def learn(
 
 
 def draws_of(actions: Any, world: World, weights: Matrix) -> Iterator[float]:
-    """The draws that just make the policy take these actions."""
+    """Draws that make the policy take these actions."""
     for action in actions:
         _, probs = vpg.policy(weights, world.seen[world.place])
         yield sum(probs[:action]) + 1e-9
@@ -203,7 +203,7 @@ def expected_update(returns: Any, gamma: float, weights: Matrix) -> Any:
         rng = SimpleNamespace(random=draws.__next__)
         steps, updated = next(learn(weights, world, rng, lr, gamma, returns))
         probability = math.prod(step.probs[step.action] for step in steps)
-        # The actions that are left after the end make this episode come up again.
+        # An episode that ends early comes up once for each way to go on.
         times = 3 ** (4 - len(steps))
         move = np.subtract(updated, weights) / lr
         expectation += probability / times * move
@@ -216,7 +216,7 @@ SUMS = {  # a and b of Σ_t a^t r_t b^{r_t}
     "G_0": (GAMMA, 1.0),
     "Σ_t r_t γ^{r_t}": (1.0, GAMMA),
 }
-ESTIMATES = {  # each row of the README's table of returns: ∇E of which sum it estimates
+ESTIMATES = {  # by row of the README's table of returns: the sum whose ∇E it estimates
     "": None,
     "undiscounted": "Σ_t r_t",
     "notebook": "Σ_t r_t γ^{r_t}",
@@ -249,7 +249,9 @@ class TestPolicyGradientTheorem(unittest.TestCase):
         """∇E of one of the sums."""
         return central_difference(functools.partial(expected_sum, name), WEIGHTS)
 
-    def test_the_expected_update_is_the_gradient_of_the_expected_score(self) -> None:
+    def test_undiscounted_the_expected_update_is_the_gradient_of_the_score(
+        self,
+    ) -> None:
         update = expected_update(vpg.discounted_returns, 1.0, WEIGHTS)
         assert_close(update, self.gradient("Σ_t r_t"))
 
@@ -483,22 +485,15 @@ class TestPeers(unittest.TestCase):
 #
 # The first pass compares. It computes each number of the trace again, by vpg.py's formula,
 # from the trace's own inputs: the logits from the weights, the probs from the logits of the
-# trace, and so on. A fault is so found where it is, and only there. Of each quantity a
-# Record is kept: how often it was checked, how often it differed, and where at first.
+# trace, and so on. So a fault is found where it is, and only there.
 #
-# The second pass names. It looks only at quantities that differ, and only at the opening of
-# the trace, its first few megabytes, which are kept. A variant is what another program may
-# compute: words for it, and pairs of numbers, theirs and what they would be. If all pairs
-# of a variant agree, the variant is what the program computes. The one of fewest words is
-# told.
-#
-# To add a variant, give it a word in CHOICES or in MISTAKES, with what a reader should know
-# of it, and a row in the table of its kind: BASES and RULES of returns, PROBS, VECTORS of
-# gradients, FACTORS and LOGS of losses. What fits in no table is one more Variant that
-# StepVariants, ReturnVariants or MoveVariants yields.
+# The second pass names what differs in the opening of the trace, its first few megabytes.
+# A variant is what another program may compute: words for it, and pairs of numbers, theirs
+# and what they would be. If all pairs agree, it is what the program computes. The variant
+# of fewest words is told. To add one, give a word its meaning here, and add a row to the
+# table of its kind: PROBS, LOGS, GRADIENTS, ACTIONS, BASES, RULES, FACTORS or SHARES.
 
-# The words. A choice is what good programs do, though vpg.py does not; a mistake is not.
-CHOICES = {
+CHOICES = {  # what good programs do, though vpg.py does not
     "undiscounted": "Σ_{k≥t} r_k, without γ: an unbiased gradient of E[Σ_k r_k]",
     "prefactor": "times γ^t: an unbiased gradient of E[G_0]",
     "episode": "Σ_k r_k at every step: an unbiased gradient of E[Σ_k r_k], but noisier",
@@ -513,14 +508,14 @@ CHOICES = {
     "batch": "of several episodes together: to compare, update after each",
     "mean": "divided by the number of steps, a smaller lr: to compare, take the sum",
     "episode-mean": "divided by the number of episodes: to compare, take the sum",
-    "adam": "the first move is of one size: Adam or RMSprop? Check with plain SGD",
+    "adam": "the first move is of one size: is it Adam's? Check with plain SGD",
 }
 MISTAKES = {
     "notebook": "Σ_{k≥t} r_k γ^{r_k}, γ raised to the reward: raise it to k − t",
     "backward": "r_t + γ G_{t−1}, the past: run the recursion from the last step",
     "reward": "r_t, one reward alone: sum γ^{k−t} r_k over all k ≥ t",
     "no-sum": "γ^t r_t, one reward alone: sum γ^{k−t} r_k over all k ≥ t",
-    "carried": "the sum runs on into the next episode: begin with 0 at each episode's end",
+    "carried": "the sum runs on into another episode: set it to 0 at each end",
     "late-reward": "of the rewards one step late: r_t is what action a_t was given",
     "early-reward": "of the rewards one step early: r_t is what action a_t was given",
     "last-reward": "the last reward of an episode is another one than in the trace",
@@ -545,20 +540,20 @@ MISTAKES = {
     "unchanged": "never moved (or one array was written again and again)",
 }
 
-Line = dict[str, Any]  # what is known of a line
-Columns = dict[str, list[Any]]  # of an episode: by name, a value for each step
-
 # The lines of a file. Of the axes, n is that of a state, m that of the actions.
 
+Line = dict[str, Any]  # what is known of a line
+Formula = Callable[..., Any]
 AXES = dict.fromkeys(("episode", "step", "uniform", "action", "reward", "return"), "")
 AXES |= dict.fromkeys(("loss", "score", "lr", "gamma"), "")
 AXES |= {"state": "n", "logits": "m", "probs": "m"}
 AXES |= {"weights": "nm", "grad_log_policy": "nm"}
 SIGMOID = " (one sigmoid output: see README.md)"
 CONTINUOUS = " (continuous actions: leave action out, the rest is checked)"
+NO_STD = "; a std of 0 makes a NaN: add 1e-8 to it"
 
 
-def attempt(formula: Callable[..., Any], *inputs: Any) -> Any:
+def attempt(formula: Formula, *inputs: Any) -> Any:
     """Its value; None if it can't be computed."""
     try:
         return formula(*inputs)
@@ -573,7 +568,7 @@ def shown(value: Any) -> str:
 
 
 class Trace:
-    """The lines of a trace; a ValueError tells which one is none."""
+    """The lines of a trace. A ValueError tells which line is none."""
 
     def __init__(self, file: Iterable[bytes]):
         self.file = file
@@ -581,9 +576,8 @@ class Trace:
         self.read = 0  # bytes
         self.sizes: dict[str, int] = {}  # n and m, once they are known
         self.unread: dict[str, None] = {}  # keys that are not known
-        self.ended = False  # has any episode an end?
         self.cut = ""  # what is left out, as its end is not there
-        self.lines = self.objects()
+        self.lines = self.known_lines()
         self.head = next(self.lines, {})
         if "episode" in self.head:
             self.lines = itertools.chain([self.head], self.lines)
@@ -594,9 +588,10 @@ class Trace:
         return ValueError(f"line {self.number}: {given}; allowed: {allowed}")
 
     def episodes(self) -> Iterator[tuple[list[Line], Line]]:
-        """The steps of each, and its end: {} if it has none, None if it may go on."""
+        """The steps of each, and its end: {} if there is none."""
         steps: list[Line] = []
         number = -1
+        ended = False  # has any episode an end?
         for line in self.lines:
             place = line["episode"], line.get("step", "end")
             places: list[Any] = [(number + 1, 0)]
@@ -604,22 +599,19 @@ class Trace:
                 places = [(number, len(steps)), (number, "end"), *places]
             if place not in places:
                 raise self.error(f"episode, step {place} out of order", places)
-            if steps and place == places[-1]:
-                yield steps, {}
+            if steps and place != places[0]:
+                yield steps, {} if "step" in line else line
                 steps = []
-            number = line["episode"]
             if "step" in line:
                 steps.append(line)
-            else:
-                yield steps, line
-                steps = []
-                self.ended = True
-        if steps and (self.ended or self.cut):
+            ended = ended or "step" not in line
+            number = line["episode"]
+        if steps and (ended or (self.cut and number > 0)):
             self.cut = f"episode {number}"
-        if steps and (not self.cut or number == 0):
-            yield steps, {"open": True}
+        elif steps:
+            yield steps, {"unfinished": True}
 
-    def objects(self) -> Iterator[Line]:
+    def known_lines(self) -> Iterator[Line]:
         """What is known of each line."""
         for text in self.file:
             self.number += 1
@@ -635,26 +627,25 @@ class Trace:
     def fields(self, record: Line) -> Line:
         """What is known of a line."""
         line = {k: self.numbers(k, v, AXES[k]) for k, v in record.items() if k in AXES}
-        known = [*AXES]
-        if self.number == 1 and "episode" not in record:
-            known += ["env", "seed", "returns"]
-            line["returns"] = returns = record.get("returns", "discounted")
-            if returns not in [*vpg.RETURNS]:
-                allowed = " or ".join(vpg.RETURNS)
-                raise self.error(f"returns is {shown(returns)}", allowed)
-        else:
-            for name in ("episode", "reward") if "step" in line else ("episode",):
-                if name not in line:
-                    raise self.error(f"no {name}", "one in each step and end")
+        is_head = self.number == 1 and "episode" not in line
         for key in record:
-            if key not in known:
+            if key not in AXES and not (is_head and key in ("env", "seed", "returns")):
                 self.unread[shown(key).strip('"')] = None
+        if not is_head and "episode" not in line:
+            raise self.error("no episode", "one in each step and end")
+        if "step" in line and "reward" not in line:
+            raise self.error("no reward", "one in each step")
+        if is_head:
+            line["returns"] = record.get("returns", "discounted")
+            if line["returns"] not in [*vpg.RETURNS]:
+                allowed = " or ".join(vpg.RETURNS)
+                raise self.error(f"returns is {shown(line['returns'])}", allowed)
         if not 0 <= line.get("gamma", 0) <= 1:
             raise self.error(f"gamma is {line['gamma']}", "0 to 1")
         if "action" in line:
             action = line["action"]
             m = self.sizes.get("m", sys.maxsize)
-            if not 0 <= action < m or action % 1:
+            if action % 1 or not 0 <= action < m:
                 hint = CONTINUOUS if action % 1 else SIGMOID if m == 1 else ""
                 allowed = f"whole numbers from 0 to {m - 1}{hint}"
                 raise self.error(f"action is {action}", allowed)
@@ -662,24 +653,22 @@ class Trace:
         return line
 
     def numbers(self, name: str, value: Any, axes: str) -> Any:
-        """The numbers of a quantity, in its shape."""
-        levels = 2 - len(axes) if isinstance(value, list) else 0
-        for _ in range(levels):  # a batch of one
-            if len(value) == 1 and (not axes or isinstance(value[0], list)):
-                value = value[0]
-            if not isinstance(value, list):
-                break
+        """The numbers of a quantity, in its shape; a batch of one is unwrapped."""
+        is_one = len(axes) < 2 and isinstance(value, list) and len(value) == 1
+        if is_one and (not axes or isinstance(value[0], list)):
+            value = value[0]
+        rows = [[value]]
         if axes:
             self.fit(name, axes[0], value)
-        row = value if axes else [value]
-        if len(axes) == 2:
-            for part in value:
-                self.fit(name, "m", part)
-            row = flat(value)
-        if not attempt(all, map(math.isfinite, row)):
+            rows = [value]
+        if axes == "nm":
+            rows = value
+            for row in rows:
+                self.fit(name, "m", row)
+        if not attempt(all, map(math.isfinite, itertools.chain(*rows))):
             hint = CONTINUOUS if name == "action" else ""
             if name == "return" and attempt(math.isnan, value):
-                hint = "; a std of 0 makes a NaN: add 1e-8 to it"
+                hint = NO_STD
             raise self.error(f"{name} is {shown(value)}", f"finite numbers{hint}")
         return value
 
@@ -708,24 +697,31 @@ QUANTITIES = {  # and what each is computed of
     "logits": ("weights before", "state"),
     "probs": ("logits",),
     "action": ("uniform", "probs"),
-    "grad_log_policy": ("probs", "action", "state"),
-    "return": ("gamma",),
-    "loss": ("action", "probs", "return"),
-    "weights": ("lr", "return", "grad_log_policy"),
-    "score": (),
+    "grad_log_policy": ("probs", "state", "action"),
+    "return": ("gamma", "end of the episode"),
+    "loss": ("probs", "action", "return"),
+    "weights": ("weights before", "lr", "return", "grad_log_policy"),
+    "score": ("reward",),
 }
-TOO_SMALL = "moves of a few units in the last place of the weights; use a larger lr"
 
 
 class Pair(NamedTuple):
-    """Numbers, theirs and ours: one, a vector or a matrix; None can't be computed."""
+    """Theirs and ours: a number, a vector or a matrix. Ours may be None."""
 
     theirs: Any
     ours: Any
-    size: float = 1.0  # what a difference is relative to, or the larger number
-    rounding: Any = 0.0  # how far rounding alone may lead; of all entries, or of each
-    shown: Any = None  # what to show in their place
-    what: str = ""  # what it is, if it is not the quantity itself
+    size: float = 1.0  # a difference is relative to this, or to a larger number
+    rounding: float = 0.0  # how far rounding alone may lead
+    start: Any = None  # the weights, if theirs and ours are moves
+
+
+class Variant(NamedTuple):
+    """What another program may compute: words for it, and pairs, theirs and that."""
+
+    words: str
+    pairs: Iterable[Pair]
+    note: str = ""  # what else there is to say of it
+    first: str = ""  # where theirs differ at first, if this tells it better
 
 
 def flat(value: Any) -> Vector:
@@ -734,26 +730,42 @@ def flat(value: Any) -> Vector:
     return [*itertools.chain(*rows)] if isinstance(rows[0], list) else rows
 
 
+def largest(value: Any) -> float:
+    """The largest size of its numbers."""
+    return max(map(abs, flat(value)))
+
+
 def differences(pair: Pair, tolerance: float) -> Vector:
-    """How far they are apart in each entry, relative to its size or the larger number.
+    """How far they are apart in each entry, relative to its size.
 
     Where rounding may lead farther than the tolerance, relative to that much more.
     """
-    if pair.theirs == pair.ours or pair.ours is None:
-        return [math.inf if pair.ours is None else 0.0]
-    roundings = itertools.cycle(flat(pair.rounding))
+    if pair.ours is None:
+        return [math.inf]
+    least = max(pair.size, pair.rounding / tolerance)
     far = []
-    for a, b, rounding in zip(flat(pair.theirs), flat(pair.ours), roundings):
-        unit = max(pair.size, abs(a), abs(b), rounding / tolerance)
-        difference = abs(float(a) - float(b)) / unit
-        far.append(difference if difference < math.inf > unit else math.inf)
+    for a, b in zip(flat(pair.theirs), flat(pair.ours)):
+        unit = max(least, abs(a), abs(b))
+        difference = abs(a - b) / unit
+        is_finite = difference < math.inf and unit < math.inf
+        far.append(difference if is_finite else math.inf)
     return far
 
 
-def agree(pair: Pair, tolerance: float) -> bool:
-    """Are they as near as that?"""
-    far = attempt(differences, pair, tolerance) or [math.inf]
-    return bool(max(far) <= tolerance)
+def first_at(place: str, pair: Pair, far: Vector) -> str:
+    """The place, and the numbers that are farthest apart."""
+    k = far.index(max(far))
+    form = pair.start or pair.theirs
+    if len(flat(form)) > 1:
+        indices = divmod(k, len(form[0])) if isinstance(form[0], list) else [k]
+        place += ", entry " + "".join(f"[{i}]" for i in indices)
+    start = flat(pair.start)[k] if pair.start else 0.0
+    told = []
+    for digits in 6, 10:  # more of them if they look the same
+        told = [f"{flat(x)[k] + start:.{digits}g}" for x in pair[:2] if x is not None]
+        if len({*told}) > 1 or not 0 < max(far) < math.inf:
+            break
+    return f"{place}: theirs {told[0]}, ours {'none' if pair.ours is None else told[1]}"
 
 
 class Record:
@@ -765,76 +777,47 @@ class Record:
         self.worst = 0.0
         self.first = ""  # where they differ at first
         self.missing: dict[str, int] = {}  # what for, and how often it isn't checked
+        self.variants: list[Variant] = []  # what theirs may be
+        self.remark = ""
 
-    def add(self, found: Pair | str, episode: int, step: int | None = None) -> None:
-        """One more pair, or why there is none."""
+    def add(self, found: Pair | str, place: str) -> bool:
+        """One more pair, or why there is none. Do they differ?"""
         if isinstance(found, str):
             self.missing[found] = self.missing.get(found, 0) + 1
-            return
+            return False
         self.checked += 1
         if found.theirs == found.ours:
-            return
-        far = attempt(differences, found, self.tolerance) or [math.inf]
+            return False
+        far = differences(found, self.tolerance)
         self.worst = max(self.worst, *far)
-        if max(far) > self.tolerance:
-            self.differing += 1
-            place = f"episode {episode}" + ("" if step is None else f", step {step}")
-            numbers = found.shown or (found.theirs, found.ours)
-            told = place + found.what + entry(far.index(max(far)), *numbers)
-            self.first = self.first or told
+        if max(far) <= self.tolerance:
+            return False
+        self.differing += 1
+        self.first = self.first or first_at(place, found, far)
+        return True
 
 
-def entry(k: int, theirs: Any, ours: Any) -> str:
-    """The k-th number of each."""
-    index = ""
-    if isinstance(theirs, list):
-        indices = divmod(k, len(theirs[0])) if isinstance(theirs[0], list) else [k]
-        index = ", entry " + "".join(f"[{i}]" for i in indices)
-    mine = "none" if ours is None else f"{flat(ours)[k]:.6g}"
-    return f"{index}: theirs {flat(theirs)[k]:.6g}, ours {mine}"
+# What vpg.py computes. In a table of formulas, "" is its way.
+
+OF_A_STEP = [*AXES.keys() - {"episode", "loss", "score", "lr", "gamma", "weights"}]
+TOO_SMALL = "moves of a few units in the last place of the weights; use a larger lr"
+sums = vpg.discounted_returns  # Σ_{k≥t} γ^{k−t} r_k for every t
 
 
-def largest(value: Any) -> float:
-    """The largest size of its numbers."""
-    return max(map(abs, flat(value)))
+class Played(NamedTuple):
+    """An episode. Of a quantity of its steps there is a column, with None for none."""
 
-
-def negative(value: Any) -> Any:
-    """−x for each number x."""
-    if isinstance(value, list):
-        return [negative(x) for x in value]
-    return None if value is None else -value
-
-
-def added(u: Vector, v: Vector) -> Vector:
-    """u + v"""
-    return list(map(operator.add, u, v))
-
-
-# What vpg.py computes.
-
-
-def sums(rewards: Vector, gamma: float) -> Vector:
-    """Σ_{k≥t} γ^{k−t} r_k for every t."""
-    return vpg.discounted_returns(rewards, gamma)
+    place: str
+    given: Line
+    known: Line  # given, or else computed
+    end: Line
+    found: Line  # the pairs of its loss and weights
+    wrong: Line  # the steps in which a quantity differs
 
 
 def faded(numbers: Vector, gamma: float) -> Vector:
     """γ^t x_t for every t."""
     return [gamma**t * x for t, x in enumerate(numbers)]
-
-
-BASES: dict[str, Callable[[Vector, float], Vector]] = {  # of rewards and γ; "" is right
-    "": vpg.discounted_returns,
-    "undiscounted": lambda r, gamma: sums(r, 1.0),
-    "notebook": vpg.notebook_returns,
-    "prefactor": lambda r, gamma: faded(sums(r, gamma), gamma),
-    "episode": lambda r, gamma: sums(r, 1.0)[:1] * len(r),
-    "discounted-episode": lambda r, gamma: sums(r, gamma)[:1] * len(r),
-    "backward": lambda r, gamma: sums(r[::-1], gamma)[::-1],
-    "reward": lambda r, gamma: r,
-    "no-sum": faded,
-}
 
 
 def taken(probs: Vector, action: int) -> Vector:
@@ -844,324 +827,217 @@ def taken(probs: Vector, action: int) -> Vector:
     return by_logits
 
 
-def outer(state: Vector, by_logits: Vector) -> vpg.Matrix:
-    """∂/∂θ_ij = s_i ∂/∂z_j"""
+def gradient(probs: Vector, state: Vector, action: int) -> vpg.Matrix:
+    """∇log π(a|s), without the Jacobian if that would be large."""
+    if probs[action] > 0 and len(probs) < 100:
+        return vpg.grad_log_policy(probs, action, state)
+    by_logits = taken(probs, action)
     return [[s_i * d_j for d_j in by_logits] for s_i in state]
 
 
-def gradient(probs: Vector, action: int, state: Vector) -> vpg.Matrix:
-    """∂log π(a|s)/∂θ_ij; without the Jacobian if that would be large."""
-    if probs[action] > 0 and len(probs) < 100:
-        return vpg.grad_log_policy(probs, action, state)
-    return outer(state, taken(probs, action))
-
-
-FORMULAS: dict[str, Callable[..., Any]] = {  # of what QUANTITIES lists
+FORMULAS: dict[str, Formula] = {  # of what QUANTITIES lists
     "logits": lambda weights, state: vpg.policy(weights, state)[0],
     "probs": vpg.softmax,
     "action": lambda uniform, probs: vpg.sample_action(probs, uniform),
     "grad_log_policy": gradient,
+    "return": lambda gamma, end: None,  # see Comparison.returns
 }
-SIZES: dict[str, Callable[..., float]] = {  # of terms that may cancel
-    "logits": lambda weights, state: largest(weights) * largest(state) * len(state),
-    "grad_log_policy": lambda probs, action, state: largest(state),
+BASES: dict[str, Formula] = {  # of rewards and γ
+    "": sums,
+    "undiscounted": lambda r, gamma: sums(r, 1.0),
+    "notebook": vpg.notebook_returns,
+    "prefactor": lambda r, gamma: faded(sums(r, gamma), gamma),
+    "episode": lambda r, gamma: sums(r, 1.0)[:1] * len(r),
+    "discounted-episode": lambda r, gamma: sums(r, gamma)[:1] * len(r),
+    "backward": lambda r, gamma: sums(r[::-1], gamma)[::-1],
+    "reward": lambda r, gamma: r,
+    "no-sum": faded,
+}
+LOGS: dict[str, Formula] = {  # in a loss; of probs and action
+    "": lambda p, a: math.log(p[a]),
+    "all-actions": lambda p, a: math.fsum(map(math.log, p)),
+    "double-softmax": lambda p, a: math.log(vpg.softmax(p)[a]),
+    "not-log": lambda p, a: p[a],
 }
 
 
-class Played(NamedTuple):
-    """An episode, as the trace tells of it."""
-
-    number: int
-    given: Columns
-    known: Columns  # given, or else computed
-    end: Line
-    before: Any  # the weights before it, if they are known
-    pairs: dict[str, Any]  # of its loss and of its weights' move, if they are told
-
-
-def step_pair(name: str, columns: Columns, t: int, theirs: Any, formula: Any) -> Any:
+def step_pair(name: str, columns: Line, t: int, theirs: Any, formula: Formula) -> Any:
     """Theirs and what a formula gives, or which input is missing."""
-    inputs = [columns[need][t] for need in QUANTITIES[name]]
+    needs = QUANTITIES[name]
+    inputs = [columns[need][t] for need in needs]
     if None in inputs:
-        return f"no {QUANTITIES[name][inputs.index(None)]}"
+        return f"no {needs[inputs.index(None)]}"
     ours = attempt(formula, *inputs)
     size = 1.0
-    if theirs != ours and name in SIZES:
-        size = max(1.0, attempt(SIZES[name], *inputs) or 1.0)
-    return Pair(theirs, ours, size)
-
-
-def possible(probs: Vector, found: Any) -> Any:
-    """Probs and ours; or why they can be none, whatever the logits are."""
-    if len(probs) == 1:
-        return Pair(probs, None)  # a policy of one action
-    if isinstance(found, str) and min(probs) < 0:
-        return Pair(probs, [max(0.0, p) for p in probs])
-    if isinstance(found, str) and abs(sum(probs) - 1) > 1e-4:
-        return Pair(sum(probs), 1.0, what=", Σp")
-    return found
-
-
-def own_size(theirs: Vector, ours: Any, rounding: Any) -> Pair:
-    """Of numbers that are compared by their own size."""
-    size = max(largest(theirs), largest(ours or [0.0]))
-    return Pair(theirs, ours, size or 1.0, rounding)
-
-
-def noise(returns: Vector, vectors: list[Vector]) -> Vector:
-    """Σ_t |G_t| (1 + |v_t|) of each entry: v_t comes of a prob, which is rounded."""
-    sizes = []
-    for column in zip(*vectors):
-        sizes.append(sum(abs(g) * (1 + abs(v)) for g, v in zip(returns, column)))
-    return sizes
+    if theirs != ours and "state" in needs:  # that of terms which may cancel
+        size = largest(inputs[0]) * largest(inputs[1]) * len(inputs[1])
+    return Pair(theirs, ours, max(1.0, size))
 
 
 class Comparison:
     """The first pass: an episode at a time, by the formulas of vpg.py."""
 
-    def __init__(self, head: Line, tolerance: float, epsilon: float, sign: float):
+    def __init__(self, head: Line, tolerance: float, epsilon: float):
         self.tolerance = tolerance
         self.epsilon = epsilon  # what a number is rounded by
-        self.sign = sign  # −1: theirs are gradients of a loss, on which weights descend
         self.gamma: Any = head.get("gamma")
         self.lr: Any = head.get("lr")
         self.base = "notebook" if head.get("returns") == "notebook" else ""
+        self.formulas = {**FORMULAS}
         self.records = {name: Record(tolerance) for name in QUANTITIES}
-        self.told: Any = head.get("weights")  # that were told last
-        self.ours = self.told  # and moved by our updates since
-        self.together = self.told  # and by those of all episodes since, as one batch
-        self.total = 0.0  # of our losses since one was told
-        self.noise = Vector()
-        self.steps = 0
-        self.chance = 0.0  # its log, that all actions are likeliest; inf if not all are
+        self.weights: Any = head.get("weights")  # that were told last
+        self.moved: Any = None  # by our update, if none were told since
+        self.opening: list[Played] = []
 
     def episode(self, steps: list[Line], end: Line) -> Played:
         """Compare one more."""
-        number = steps[0]["episode"]
-        given = {name: [step.get(name) for step in steps] for name in AXES}
-        if self.sign < 0:
-            given["grad_log_policy"] = negative(given["grad_log_policy"])
-        before = self.told
-        if self.ours is not before and not self.stood(given):
-            before = None
-        known = {"weights before": before, "gamma": self.gamma, "lr": self.lr}
-        columns = given | {name: [x] * len(steps) for name, x in known.items()}
-        played = Played(number, given, columns, end, before, {})
+        given = {name: [step.get(name) for step in steps] for name in OF_A_STEP}
+        if self.moved and not attempt(self.stood, given):
+            self.weights = None
+        whole = {"weights before": self.weights, "gamma": self.gamma, "lr": self.lr}
+        whole["end of the episode"] = None if "unfinished" in end else end
+        known = given | {name: [x] * len(steps) for name, x in whole.items()}
+        place = f"episode {steps[0]['episode']}"
+        places = [f"{place}, step {t}" for t in range(len(steps))]
+        played = Played(place, given, known, end, {}, {})
         for name in FORMULAS:
-            columns[name] = list(self.steps_of(name, played))
-        self.returns(played)
-        found = {"loss": self.loss(played), "weights": self.update(played)}
-        if "score" in end:
-            score = [end["score"]] * len(steps)
-            found["score"] = next(
-                self.return_pairs(score, "episode", columns["reward"])
-            )
-        for name, pair in found.items():
-            if name in end:
-                self.records[name].add(pair, number)
+            known[name] = given[name][:]
+            for t, found in enumerate(self.steps(played, name)):
+                if given[name][t] is None:
+                    known[name][t] = found.ours if isinstance(found, Pair) else None
+                elif self.records[name].add(found, places[t]):
+                    played.wrong.setdefault(name, []).append(t)
+        for name in {"loss", "weights", "score"} & end.keys():
+            played.found[name] = self.total(played, name)
+            self.records[name].add(played.found[name], place)
+        self.moved = None
+        if "weights" in end:
+            self.weights = end["weights"]
+        elif self.weights:
+            grads, returns = known["grad_log_policy"], known["return"]
+            self.moved = attempt(vpg.update, self.weights, grads, returns, self.lr)
+            self.weights = self.moved and self.weights
         return played
 
-    def stood(self, given: Columns) -> bool:
+    def stood(self, given: Line) -> bool:
         """Do the logits or probs say that weights that were not told did not move?"""
         k = 0 if given["logits"][0] else 1
         near = []
-        for weights in (self.told, self.ours):
-            ours = attempt(lambda w: vpg.policy(w, given["state"][0])[k], weights)
-            pair = Pair(given["probs" if k else "logits"][0], ours)
-            near.append(agree(pair, self.tolerance))
-        return near == [True, False] and self.ours is not None
+        for weights in self.weights, self.moved:
+            ours = vpg.policy(weights, given["state"][0])[k]
+            near.append(self.agree(Pair(given["probs" if k else "logits"][0], ours)))
+        return self.weights == self.moved or near == [True, False]
 
-    def steps_of(self, name: str, played: Played) -> Iterator[Any]:
-        """Compare a quantity of each step; what is known of it then."""
+    def agree(self, pair: Pair) -> bool:
+        """Are they as near as the tolerance wants?"""
+        if pair.theirs == pair.ours:
+            return True
+        return max(differences(pair, self.tolerance)) <= self.tolerance
+
+    def steps(self, played: Played, name: str) -> Iterator[Any]:
+        """A pair for each step, or which input is missing."""
+        known = played.known
+        returns = self.returns(played, self.base)
         for t, theirs in enumerate(played.given[name]):
-            found = step_pair(name, played.known, t, theirs, FORMULAS[name])
-            if theirs is None:
-                yield None if isinstance(found, str) else found.ours
-                continue
-            if name == "probs":
-                found = possible(theirs, found)
-            if name == "action":
-                found = self.drawn(theirs, played, t, found)
-            self.records[name].add(found, played.number, t)
-            yield theirs
+            found = step_pair(name, known, t, theirs, self.formulas[name])
+            if name == "return" and isinstance(found, Pair):
+                found = next(returns)
+            if name == "probs" and theirs:
+                off = abs(sum(theirs) - 1) > max(1e-4, self.tolerance)
+                unlike = isinstance(found, str) and (off or min(theirs) < 0)
+                if unlike or len(theirs) == 1:  # a policy of one action is none
+                    found = Pair(theirs, None)
+            if name == "action" and isinstance(found, Pair) and found.ours != theirs:
+                for slack in self.tolerance, -self.tolerance:
+                    inputs = known["probs"][t], known["uniform"][t] + slack
+                    if attempt(vpg.sample_action, *inputs) == theirs:
+                        found = Pair(theirs, theirs)
+            yield found
 
-    def drawn(self, action: int, played: Played, t: int, found: Any) -> Any:
-        """As it is drawn, up to rounding. Note the chance that it is the likeliest."""
-        probs = played.known["probs"][t]
-        if probs and self.chance < math.inf:
-            highest = max(probs)
-            share = highest * probs.count(highest) / (sum(probs) or math.nan)
-            likeliest = probs[action] == highest and share > 0
-            self.chance += math.log(share) if likeliest else math.inf
-        for slack in (-self.tolerance, self.tolerance):
-            if isinstance(found, Pair) and found.ours != action:
-                near = played.given["uniform"][t] + slack
-                found = Pair(action, attempt(vpg.sample_action, probs, near))
-        return found
-
-    def return_pairs(
-        self, theirs: Vector, base: str, rewards: Vector
-    ) -> Iterator[Pair]:
-        """Of each step. Its size is the sum of the rewards' sizes, weighted as they are.
+    def returns(self, played: Played, base: str) -> Iterator[Pair]:
+        """Of each step. The size is the sum of the rewards' sizes, weighted as they are.
 
         In a recursion the rounding of each later sum goes into that of the step.
         """
+        rewards = played.known["reward"]
         gamma = self.gamma or 0.0
-        count = len(rewards)
-        ours = attempt(BASES[base], rewards, gamma) or [None] * count
-        sizes = attempt(BASES[base], [*map(abs, rewards)], gamma) or [0.0] * count
-        later = sums(sizes, 1.0 if base else gamma)
-        for y, x, size, total in zip(theirs, ours, sizes, later):
-            yield Pair(y, x, max(1.0, size), self.epsilon * (total - size))
+        ours = attempt(BASES[base], rewards, gamma)
+        sizes = attempt(BASES[base], [*map(abs, rewards)], gamma)
+        for t, total in enumerate(sums(sizes or rewards, 1.0 if base else gamma)):
+            theirs = played.given["return"][t]
+            if ours and sizes:
+                rounding = self.epsilon * (total - sizes[t])
+                yield Pair(theirs, ours[t], max(1.0, sizes[t]), rounding)
+            else:
+                yield Pair(theirs, None)
 
-    def returns(self, played: Played) -> None:
-        """Compare those of each step; what is not told is computed."""
-        theirs = played.given["return"]
-        pairs: list[Any] = ["no gamma"] * len(theirs)
-        if self.gamma is not None:
-            pairs = [*self.return_pairs(theirs, self.base, played.known["reward"])]
-            ours = [b.ours if a is None else a for a, b in zip(theirs, pairs)]
-            played.known["return"] = ours
-            if "open" in played.end and self.goes_on(theirs, played.known["reward"]):
-                pairs = ["no end of the episode"] * len(theirs)
-        for t, y in enumerate(theirs):
-            if y is not None:
-                self.records["return"].add(pairs[t], played.number, t)
-
-    def goes_on(self, theirs: Vector, rewards: Vector) -> bool:
-        """Are these returns right if more rewards follow?"""
-        if None in theirs or not self.gamma:
-            return False
-        pairs = map(Pair, theirs, recursion(theirs, rewards, None, self.gamma)[:-1])
-        return all(agree(pair, self.tolerance) for pair in pairs)
-
-    def rounding(self, sizes: Vector, steps: int) -> Vector:
-        """How far rounding leads in a sum of so many steps, of these sizes together."""
-        factor = self.epsilon * (1 + math.sqrt(steps))
-        return [min(factor * size, 1e308) for size in sizes]
-
-    def loss(self, played: Played) -> Any:
-        """−Σ_t G_t log π(a_t|s_t), or why it can't be compared."""
-        told = played.end.get("loss")
-        if lacks := missing("loss", played):
-            return lacks
-        pairs = zip(played.known["probs"], played.known["action"])
-        logs = [attempt(math.log, probs[action]) for probs, action in pairs]
-        if None in logs:
+    def total(self, played: Played, name: str) -> Any:
+        """The loss, the weights or the score, or why it can't be compared."""
+        for need in QUANTITIES[name]:
+            if None in played.known[need]:
+                return f"no {need}"
+        if name == "score":
+            pair = next(self.returns(played, "undiscounted"))
+            return pair._replace(theirs=played.end[name])
+        move = attempt(Move, self, name, [played])
+        if move is None:
             return "no probs above 0 of an action that was taken"
-        returns = played.known["return"]
-        ours = -sum(map(operator.mul, returns, logs))
-        self.total += ours
-        if told is not None:
-            rounding = self.rounding(noise(returns, [[x] for x in logs]), len(logs))
-            pair = own_size([told], [ours], rounding)._replace(shown=(told, self.total))
-            played.pairs["loss"] = pair
-            self.total = 0.0
-        return played.pairs.get("loss")
-
-    def update(self, played: Played) -> Any:
-        """θ + lr Σ_t G_t ∇log π(a_t|s_t), of all episodes since θ was told."""
-        told = played.end.get("weights")
-        before = self.told
-        if played.before is not None:
-            self.ours = before
-            self.noise = [0.0] * len(flat(before))
-            self.steps = 0
-        lacks = "" if self.ours else "no weights before"
-        lacks = lacks or missing("weights", played)
-        if lacks:
-            self.ours = None
-        else:
-            grads = played.known["grad_log_policy"]
-            returns = played.known["return"]
-            alone = self.ours is self.together
-            self.ours = attempt(vpg.update, self.ours, grads, returns, self.lr)
-            self.together = (
-                attempt(vpg.update, self.together, grads, returns, self.lr)
-                if not alone
-                else self.ours
-            )
-            self.noise = added(self.noise, noise(returns, [flat(g) for g in grads]))
-            self.steps += len(returns)
-        found = lacks or self.move(played, before, told)
-        if told is not None:
-            self.told = self.ours = self.together = told
-        return found
-
-    def move(self, played: Played, before: Any, told: Any) -> Any:
-        """By how far the weights moved, if that is not lost in their rounding."""
-        if told is None:
-            return None
-        start = negative(flat(before))
-        theirs = added(flat(told), start)
-        ours = None
-        if self.ours:
-            ours = added(flat(self.ours), start)
-        sizes = []
-        for weight, size in zip(flat(told), self.noise):
-            sizes.append(abs(weight) + abs(self.lr * size))
-        pair = own_size(theirs, ours, self.rounding(sizes, self.steps))
-        noise = 4 * max(pair.rounding)
-        if ours and theirs != ours and pair.size <= noise < math.inf:
+        pair = move.pair(attempt(move.sum, move.returns))
+        small = pair.size <= 4 * pair.rounding < math.inf
+        if name == "weights" and pair.theirs != pair.ours and small:
             return TOO_SMALL
-        played.pairs["weights"] = pair
-        return pair._replace(shown=(told, self.together))
+        return pair
 
 
-def missing(name: str, played: Played) -> str:
-    """The first input of all steps that is not there."""
-    for need in QUANTITIES[name]:
-        if None in played.known[need]:
-            return f"no {need}"
-    return ""
+class Move:
+    """A loss, or how far the weights moved: a sum Σ_t G_t v_t, times a unit."""
+
+    def __init__(
+        self,
+        check: Comparison,
+        name: str,
+        episodes: list[Played],
+        log: Formula = LOGS[""],
+        choose: Formula = int,
+    ):
+        known: Line = {}
+        for played in episodes:
+            for key, column in played.known.items():
+                known.setdefault(key, []).extend(column)
+        end = episodes[-1].end[name]
+        self.episodes = episodes
+        self.returns = known["return"]
+        self.powers = [(check.gamma or 1.0) ** t for t in known["step"]]
+        self.unit: float = 1.0
+        self.start: Any = None
+        self.before = [0.0]
+        if name == "loss":
+            steps = zip(known["probs"], known["action"])
+            self.vectors = [[-log(probs, choose(action))] for probs, action in steps]
+        else:
+            self.unit = check.lr
+            self.start = known["weights before"][-1]
+            self.before = flat(self.start)
+            self.vectors = [*map(flat, known["grad_log_policy"])]
+        self.theirs = [a - b for a, b in zip(flat(end), self.before)]
+        # An entry v comes of a prob, so that its rounding is that of 1 + |v|.
+        noise = [abs(y) * (1 + largest(v)) for y, v in zip(self.returns, self.vectors)]
+        size = abs(self.unit) * sum(noise) + largest(end)
+        self.rounding = check.epsilon * (1 + math.sqrt(len(noise))) * size
+
+    def sum(self, factors: Vector) -> Vector:
+        """The unit times Σ_t factor_t v_t."""
+        rows = [[vector] for vector in self.vectors]
+        [after] = vpg.update([self.before], rows, factors, self.unit)
+        return [a - b for a, b in zip(after, self.before)]
+
+    def pair(self, ours: Any) -> Pair:
+        """Theirs and ours, which are compared by their own size."""
+        size = max(largest(self.theirs), largest(ours or [0.0])) or 1.0
+        return Pair(self.theirs, ours, size, self.rounding, self.start)
 
 
 # The variants of a step's numbers.
-
-
-class Variant(NamedTuple):
-    """What another program may compute: words for it, and pairs, theirs and that."""
-
-    words: str
-    pairs: Iterable[Pair]
-    note: str = ""  # what else there is to say of it
-
-
-def shortest(tiers: Iterable[Iterable[Variant]], tolerance: float) -> list[Variant]:
-    """Those of the first tier that fit, of as few words as possible."""
-    for tier in tiers:
-        found: dict[Any, Variant] = {}
-        for variant in sorted(tier, key=lambda variant: len(variant.words.split())):
-            words = (*variant.words.split(),)
-            if found and len(words) > len(next(iter(found))):
-                break
-            if words not in found and attempt(fits, variant.pairs, tolerance):
-                found[words] = variant
-        if found:
-            return [*found.values()]
-    return []
-
-
-def fits(pairs: Iterable[Pair], tolerance: float) -> bool:
-    """Do all agree, and are there any?"""
-    count = 0
-    for pair in pairs:
-        count += 1
-        if not agree(pair, tolerance):
-            return False
-    return count > 0
-
-
-def recursion(y: Vector, r: Vector, following: Any, gamma: float) -> list[Any]:
-    """r_t + γ y_{t+1}"""
-    return [a + gamma * b for a, b in zip(r, [*y[1:], 0.0])]
-
-
-PROBS: dict[str, Callable[[Vector], Vector]] = {  # of logits
-    "sigmoid": lambda logits: [1 / (1 + math.exp(-z)) for z in logits],
-    "unnormalised": lambda logits: [math.exp(z) for z in logits],
-    "double-softmax": lambda logits: vpg.softmax(vpg.softmax(logits)),
-}
 
 
 def double_softmax(probs: Vector, action: int) -> Vector:
@@ -1171,606 +1047,494 @@ def double_softmax(probs: Vector, action: int) -> Vector:
     return [p * (d - mean) for p, d in zip(probs, by_probs)]
 
 
-VECTORS: dict[str, Callable[[Vector, int], Vector]] = {  # by the logits; "" is right
+PROBS: dict[str, Formula] = {  # of logits
+    "sigmoid": lambda logits: [1 / (1 + math.exp(-z)) for z in logits],
+    "unnormalised": lambda logits: [math.exp(z) for z in logits],
+    "double-softmax": lambda logits: vpg.softmax(vpg.softmax(logits)),
+}
+GRADIENTS: dict[str, Formula] = {  # of the LOGS by the logits
     "": taken,
-    "not-divided": lambda p, a: [p[a] * x for x in taken(p, a)],
-    "one-hot": lambda p, a: [1.0 if j == a else 0.0 for j in range(len(p))],
     "all-actions": lambda p, a: [1 - len(p) * p_j for p_j in p],
     "double-softmax": double_softmax,
+    "not-divided": lambda p, a: [p[a] * x for x in taken(p, a)],
+    "one-hot": lambda p, a: taken([0.0] * len(p), a),
 }
-Change = Callable[[Played], Columns]
-
-
-class StepVariants(NamedTuple):
-    """Of what was compared, the opening, those of logits, probs and gradients."""
-
-    check: Comparison
-    opening: list[Played]
-
-    def pairs(self, name: str, formula: Any, change: Change | None) -> Iterator[Pair]:
-        """A formula, also of other columns, in the steps where theirs is wrong.
-
-        A program may be right half of the time.
-        """
-        for played in self.opening:
-            theirs = played.given[name]
-            wrong = []
-            for t, number in enumerate(theirs):
-                pair = step_pair(name, played.known, t, number, FORMULAS[name])
-                told = number is not None and isinstance(pair, Pair)
-                if told and not agree(pair, self.check.tolerance):
-                    wrong.append(t)
-            columns = change(played) if wrong and change else played.known
-            for t in wrong:
-                pair = step_pair(name, columns, t, theirs[t], formula)
-                yield pair if isinstance(pair, Pair) else Pair(0.0, None)
-
-    def stepwise(self, sign: float, gamma: float, played: Played) -> Columns:
-        """The weights before each step, if each step moves them, and the probs then."""
-        columns = played.known
-        weights = [played.before]
-        probs = []
-        for t, return_t in enumerate(columns["return"]):
-            probs.append(vpg.policy(weights[t], columns["state"][t])[1])
-            factors = [sign * gamma**t * return_t]
-            grads = columns["grad_log_policy"][t : t + 1]
-            weights.append(vpg.update(weights[t], grads, factors, self.check.lr))
-        return columns | {"weights before": weights, "probs": probs}
-
-    def other_action(self, sign: float, played: Played) -> Columns:
-        """The actions that the gradients are of: δ_aj − p_j is positive there alone."""
-        actions = []
-        for grad, state in zip(played.given["grad_log_policy"], played.given["state"]):
-            s_i, row = max(zip(state, grad), key=lambda pair: abs(pair[0]))
-            by_logits = [sign * s_i * g for g in row]
-            actions.append(by_logits.index(max(by_logits)))
-        return played.known | {"action": actions}
-
-    def of(self, name: str) -> Iterator[Variant]:
-        """What takes the place of the weights, of the softmax, of ∇log π."""
-        changes: list[tuple[str, Change | None]] = []
-        for option in itertools.product((1.0, -1.0), (1.0, self.check.gamma or 1.0)):
-            changes.append(("stepwise", partial(self.stepwise, *option)))
-        if name == "logits":
-            for word, change in changes:
-                yield Variant(word, self.pairs(name, FORMULAS[name], change))
-        if name == "probs":
-            rows = [p for played in self.opening for p in played.given["probs"] if p]
-            yield Variant("one-action", [Pair(len(p), 1) for p in rows])
-            for word, formula in PROBS.items():
-                yield Variant(word, self.pairs(name, formula, None))
-        signs = ("", 1.0), ("negated", -1.0)
-        rest = itertools.product(
-            VECTORS.items(), signs if name == "grad_log_policy" else ()
-        )
-        for (word, vector), (negated, sign) in rest:
-            other = partial(self.other_action, sign)
-            for when, change in [("", None), ("other-action", other), *changes]:
-                words = f"{when} {word} {negated}"
-                formula = partial(signed, vector, sign)
-                yield Variant(words, self.pairs(name, formula, change))
-
-
-def signed(vector: Any, sign: float, probs: Vector, action: int, state: Vector) -> Any:
-    """A gradient, or minus that."""
-    return outer([sign * s for s in state], vector(probs, action))
-
-
-# The variants of returns.
-
-
-def carried(y: Vector, r: Vector, following: Any, gamma: float) -> list[Any]:
-    """The last one, too, goes on, but at the end of a batch, where it may be right."""
-    *ours, last = recursion(y, r, following, gamma)
-    if following is None:
-        return [*ours, None]
-    return [*ours, min(last, last + gamma * following, key=lambda x: abs(x - y[-1]))]
-
-
-def whole(y: Vector, exact: Vector) -> list[Any]:
-    """Their whole parts: of what is just below 3, 2 or 3."""
-    ours = []
-    for theirs, x in zip(y, exact):
-        slack = 1e-5 * max(1.0, abs(x))
-        near = math.trunc(x - slack), math.trunc(x + slack)
-        ours.append(theirs if theirs in near else near[0])
-    return ours
-
-
-def in_order(y: Vector, right: Vector) -> list[Any]:
-    """The right numbers, in the order that theirs have."""
-    order = sorted(range(len(y)), key=y.__getitem__)
-    places = dict(zip(order, sorted(right)))
-    return [places[t] for t in range(len(y))]
-
-
-Rule = Callable[[Vector, Vector, Any, float], list[Any]]
-RULES: list[dict[str, Rule]] = [  # of y_t, r_t, the next episode's y_0, γ; None is free
-    {"carried": carried},
-    {"late-reward": lambda y, r, _, g: [None, *recursion(y[1:], r, _, g)]},
-    {
-        "last-reward": lambda y, r, _, g: [*recursion(y, r, _, g)[:-1], None],
-        "early-reward": lambda y, r, _, g: [*recursion(y, r[1:], _, g), None],
-    },
-    {"gamma": recursion},
-    {"whole-numbers": lambda y, r, _, g: whole(y, sums(r, g))},
-    {"whole-numbers": lambda y, r, _, g: whole(y, recursion(y, r, _, g))},
-    {"shuffled": lambda y, r, _, g: in_order(y, sums(r, g))},
+ACTIONS: list[tuple[str, Formula]] = [  # of which action; −1 is the last
+    ("", lambda a: a),
+    ("other-action", lambda a: a - 1),
+    ("other-action", lambda a: 0),
+    ("other-action", lambda a: -1),
 ]
+
+
+def signed_gradient(vector: Formula, choose: Formula, sign: float) -> Formula:
+    """One of the GRADIENTS, of one of the ACTIONS; or minus that."""
+
+    def compute(probs: Vector, state: Vector, action: int) -> vpg.Matrix:
+        by_logits = vector(probs, choose(action))
+        return [[sign * s_i * d_j for d_j in by_logits] for s_i in state]
+
+    return compute
+
+
+def stepwise(check: Comparison, sign: float, gamma: float, played: Played) -> Line:
+    """The weights before each step, if each step moves them, and the probs then."""
+    known = played.known
+    weights = [known["weights before"][0]]
+    probs = []
+    for t, return_t in enumerate(known["return"]):
+        probs.append(vpg.policy(weights[t], known["state"][t])[1])
+        factors = [sign * gamma**t * return_t]
+        grads = known["grad_log_policy"][t : t + 1]
+        weights.append(vpg.update(weights[t], grads, factors, check.lr))
+    return known | {"weights before": weights, "probs": probs}
+
+
+def step_variants(check: Comparison, name: str) -> Iterator[Variant]:
+    """What takes the place of the weights, of the softmax, of ∇log π.
+
+    It need agree only where theirs differ: a program may be right half of the time.
+    """
+
+    def pairs(formula: Formula, change: Any = None, everywhere: bool = False) -> Any:
+        for played in check.opening:
+            theirs = played.given[name]
+            steps = played.wrong.get(name, [])
+            if everywhere:
+                steps = [t for t, x in enumerate(theirs) if x is not None]
+            columns = change(played) if change and steps else played.known
+            for t in steps:
+                found = step_pair(name, columns, t, theirs[t], formula)
+                if isinstance(found, Pair):
+                    yield found
+
+    changes: list[tuple[str, Any]] = [("", None)]
+    for sign, gamma in itertools.product((1.0, -1.0), (1.0, check.gamma or 1.0)):
+        changes.append(("stepwise", partial(stepwise, check, sign, gamma)))
+    if name == "action":
+        yield from greedy(check)
+    if name == "logits":
+        for word, change in changes[1:]:
+            yield Variant(word, pairs(FORMULAS[name], change))
+    if name == "probs":
+        rows = [row for played in check.opening for row in played.given[name] if row]
+        yield Variant("one-action", [Pair(len(row), 1) for row in rows])
+        for word, formula in PROBS.items() if max(map(len, rows)) > 1 else ():
+            yield Variant(word, pairs(formula))
+    if name == "grad_log_policy":
+        signs = ("", 1.0), ("negated", -1.0)
+        options = itertools.product(GRADIENTS.items(), ACTIONS, changes, signs)
+        for (word, vector), (other, choose), (when, change), (down, sign) in options:
+            words = f"{word} {other} {when} {down}"
+            formula = signed_gradient(vector, choose, sign)
+            yield Variant(words, pairs(formula, change, everywhere=sign < 0))
+
+
+def bias(check: Comparison) -> Iterator[Pair]:
+    """Are the logits off by one vector through each episode?"""
+    for played in check.opening:
+        off = []
+        for theirs, state in zip(played.known["logits"], played.known["state"]):
+            ours = vpg.policy(played.known["weights before"][0], state)[0]
+            off.append([a - b for a, b in zip(theirs, ours)])
+        for row in off[1:] if "logits" in played.wrong else []:
+            yield Pair(row, off[0], rounding=1e-5)
+
+
+def greedy(check: Comparison) -> Iterator[Variant]:
+    """Are all actions the likeliest, though the chance of that is below 1e-9?"""
+    chance = 0.0
+    record = Record(check.tolerance)
+    for played in check.opening:
+        steps = zip(played.known["action"], played.known["probs"])
+        for t, (action, probs) in enumerate(steps):
+            if action is None or not probs or not 0 < probs[action] == max(probs):
+                return
+            chance += math.log10(probs[action] / math.fsum(map(abs, probs)))
+            record.add(Pair(action, None), f"{played.place}, step {t}")
+    if chance < -9:
+        if not check.records["action"].checked:
+            check.records["action"] = record
+        yield Variant("greedy", [Pair(0, 0)], f"the chance of that is 1e{chance:.0f}")
+
+
+# The variants of returns. A group is an episode, or a batch.
+
+KNOWN_LINES = ("centred", 0), ("normalised", 1), ("normalised", 0)
+FITTED_LINES = ("scaled", 0), ("baseline", 0), ("scaled baseline", 0)
 STDS = "the std is the population's, with n", "the std is the sample's, with n − 1"
 
 
-class Group(NamedTuple):
-    """Of an episode or a batch: a base, the returns, and their size."""
-
-    xs: Vector
-    ys: Vector
-    size: float
-
-    def line(self, words: str, less: int) -> tuple[float, float]:
-        """a and b of y = a x + b. The std is of n − less; up to 0.001 is added to it."""
-        xs, ys, _ = self
-        (x0, y0), (x1, y1) = min(zip(xs, ys)), max(zip(xs, ys))
-        mean = statistics.fmean(xs)
-        if x0 == x1 or words.endswith("centred"):
-            return 1.0, -mean
-        if words.endswith("normalised"):
-            std = math.dist(xs, [mean] * len(xs)) / math.sqrt(len(xs) - less)
-            rise = max(ys) - min(ys)
-            std += min(max((x1 - x0) / rise - std, 0.0), 0.001) if rise else 0.0
-            return 1 / std, -mean / std
-        if words == "scaled":
-            x, y = (x0, y0) if abs(x0) > abs(x1) else (x1, y1)
-            return y / x, 0.0
-        a = (y1 - y0) / (x1 - x0) if words == "scaled baseline" else 1.0
-        return a, y1 - a * x1
-
-    def tells(self) -> bool:
-        """Are at least three of the numbers different?"""
-        told = []
-        for xs in (self.xs, self.ys):
-            run = max(xs) - min(xs) or 1.0
-            told.append(len({round((x - xs[0]) / run, 4) for x in xs}))
-        return min(told) >= 3
+def recursion(y: Vector, r: Vector, gamma: float, end: float = 0.0) -> Vector:
+    """r_t + γ y_{t+1}"""
+    return [a + gamma * b for a, b in zip(r, [*y[1:], end])]
 
 
-class ReturnVariants(NamedTuple):
-    """Of the episodes of the opening of which all returns are told."""
+def whole(y: Vector, exact: Vector) -> Iterator[tuple[float, float]]:
+    """Their whole parts: of what is just below 3, 2 or 3."""
+    for theirs, x in zip(y, exact):
+        near = [math.trunc(x * slack) for slack in (1 - 1e-5, 1, 1 + 1e-5)]
+        yield theirs, theirs if theirs in near else near[1]
 
-    check: Comparison
-    opening: list[Played]
-    whole: bool  # is that all of the trace?
 
-    def tiers(self) -> Iterator[Iterable[Variant]]:
-        """The bases, as they are or normalised; the rules; then any a·base + b."""
-        bases = [*self.bases()]
-        tier = []
-        for base, batch, groups in bases:
-            if base and not batch:
-                pairs = [Pair(group.ys, group.xs, group.size) for group in groups]
-                tier.append(Variant(base, pairs))
-            for word, less in ("centred", 0), ("normalised", 1), ("normalised", 0):
-                note = STDS[less] if word == "normalised" else ""
-                pairs, _ = attempt(self.lines, batch + word, groups, less) or ([], [])
-                tier.append(Variant(f"{base} {batch}{word}", pairs, note))
-        yield tier
-        for rules in RULES:
-            discounts = {"": self.check.gamma, "undiscounted": 1.0}
-            if "gamma" in rules:
-                discounts = {"": attempt(self.gamma) or 0.0}
-            options = itertools.product(rules.items(), discounts.items())
-            yield [
-                self.rule(f"{other} {word}", rule, g)
-                for (word, rule), (other, g) in options
-            ]
-        lines = itertools.product(bases, ("scaled", "baseline", "scaled baseline"))
-        yield [self.fitted(base, words, groups) for (base, _, groups), words in lines]
+RULES: list[tuple[str, Formula]] = [  # pairs of y_t and what it would be
+    ("carried", lambda y, r, g, end: zip(y, recursion(y, r, g, end))),
+    ("late-reward", lambda y, r, g, _: zip(y[1:], recursion(y[1:], r[:-1], g))),
+    ("last-reward", lambda y, r, g, _: zip(y, recursion(y, r[:-1], g))),
+    ("early-reward", lambda y, r, g, _: zip(y, recursion(y, r[1:], g))),
+    ("gamma", lambda y, r, g, _: zip(y, recursion(y, r, g))),
+    ("whole-numbers", lambda y, r, g, _: whole(y, sums(r, g))),
+    ("whole-numbers", lambda y, r, g, _: whole(y, recursion(y, r, g))),
+    ("shuffled", lambda y, r, g, _: zip(sorted(y), sorted(sums(r, g)))),
+]
 
-    def bases(self) -> Iterator[tuple[str, str, list[Group]]]:
-        """Each base, of episodes and of batches."""
-        ways = [("", [[played] for played in self.opening])]
-        ways += [
-            ("batch-", way) for way in self.batches() if len(way) < len(self.opening)
-        ]
-        for base, (batch, way) in itertools.product(BASES, ways):
-            if groups := attempt(lambda: [self.group(base, batch) for batch in way]):  # noqa: B023
-                yield base, batch, groups
 
-    def group(self, base: str, episodes: list[Played]) -> Group:
-        """A base of these episodes together."""
-        pairs: list[Pair] = []
-        for played in episodes:
-            theirs = played.given["return"]
-            pairs += self.check.return_pairs(theirs, base, played.known["reward"])
-        ys, xs, sizes, _, _, _ = zip(*pairs)
-        return Group([*xs], [*ys], max(sizes))
+def line(word: str, less: int, xs: Vector, ys: Vector) -> tuple[float, float]:
+    """a and b of a x + b; a std is one of n − less, or up to 0.001 larger."""
+    mean = statistics.fmean(xs)
+    (x0, y0), (x1, y1) = min(zip(xs, ys)), max(zip(xs, ys))
+    slope = (y1 - y0) / (x1 - x0)
+    if word == "normalised":
+        std = math.dist(xs, [mean] * len(xs)) / math.sqrt(len(xs) - less)
+        std += min(max(1 / slope - std, 0.0), 0.001)
+        return 1 / std, -mean / std
+    if word == "scaled":
+        return (y0 / x0 if abs(x0) > abs(x1) else y1 / x1), 0.0
+    if word == "scaled baseline":
+        return slope, y1 - slope * x1
+    return 1.0, y1 - x1 if word == "baseline" else -mean
 
-    def batches(self) -> tuple[list[list[Played]], list[list[Played]]]:
-        """Those with one loss, at the last end; those whose returns add up to 0."""
-        by_end: list[list[Played]] = [[]]
-        by_sum: list[list[Played]] = [[]]
-        total = size = 0.0
-        for played in self.opening:
-            by_end[-1].append(played)
-            by_sum[-1].append(played)
-            total += sum(played.given["return"])
-            size += sum(map(abs, played.given["return"]))
-            if "loss" in played.end or "weights" in played.end:
-                by_end.append([])
-            if abs(total) <= 1e-5 * size:
-                by_sum.append([])
-                total = size = 0.0
-        if not by_sum[-1] or not self.whole:
-            by_sum.pop()
-        return by_end[:-1], by_sum
 
-    def lines(self, words: str, groups: list[Group], less: int) -> tuple[Any, Any]:
-        """The pairs of a·base + b of each group, and the a and b that can be told."""
-        pairs = []
-        told = []
-        for group in groups:
-            a, b = group.line(words, less)
-            size = [abs(a) * largest(group.xs) + abs(b)]
-            rounding = self.check.rounding(size, len(group.xs))
-            if max(group.xs) > min(group.xs) or "baseline" in words:
-                ours = [a * x + b for x in group.xs]
-                pairs.append(Pair(group.ys, ours, rounding=rounding))
-            if group.tells():
-                told.append(f"a = {a:.4g}, b = {b:.4g}")
-        return pairs, told
+def line_variant(
+    check: Comparison, base: str, batch: str, groups: Any, word: str, less: int
+) -> Variant:
+    """a·base + b, with an a and a b for each group; enough of them must tell these."""
+    pairs = []
+    told = []
+    for group in groups:
+        ys, xs, sizes = [[*column] for column in [*zip(*group)][:3]]
+        size = max(sizes)
+        if max(xs) - min(xs) <= check.tolerance * size:
+            ours = [0.0] if word == "centred" else ys[:1]
+            pairs.append(Pair(ys, ours * len(ys), size))
+            continue
+        a, b = line(word, less, xs, ys)
+        rounding = check.epsilon * (1 + math.sqrt(len(xs))) * (abs(a) * size + abs(b))
+        pairs.append(Pair(ys, [a * x + b for x in xs], rounding=rounding))
+        different = [len({f"{x:.4g}" for x in numbers}) for numbers in (xs, ys)]
+        if min(different) >= 3 and abs(a - 1) + abs(b) > 1e-4:
+            told.append(f"a = {a:.4g}, b = {b:.4g}")
+    if (word, less) in KNOWN_LINES:
+        note = STDS[less] if word == "normalised" else ""
+        return Variant(f"{base} {batch}{word}", pairs if told else [], note)
+    others = ", and others" if len({*told}) > 1 else ""
+    return Variant(f"{base} {word}", pairs if told[1:] else [], told[0] + others)
 
-    def fitted(self, base: str, words: str, groups: list[Group]) -> Variant:
-        """Any a and b would fit too few numbers: two groups have to tell them."""
-        pairs, told = attempt(self.lines, words, groups, 0) or ([], [])
-        told = [text for text in told if text != "a = 1, b = 0"]
-        if len(told) < 2:
-            return Variant(words, [])
-        others = ", and others" if len({*told}) > 1 else ""
-        return Variant(f"{base} {words}", pairs, told[0] + others)
 
-    def rule(self, words: str, rule: Rule, gamma: float) -> Variant:
-        """To tell it takes three pairs, and two episodes that are wrong."""
-        pairs = []
-        wrong = 0
-        for played, following in zip(self.opening, [*self.opening[1:], None]):
-            y = played.given["return"]
-            r = played.known["reward"]
-            ours = rule(y, r, following and following.given["return"][0], gamma)
-            pairs += [Pair(a, b) for a, b in zip(y, ours) if b is not None]
-            usual = self.check.return_pairs(y, self.check.base, r)
-            wrong += not all(agree(pair, self.check.tolerance) for pair in usual)
-        enough = len(pairs) >= 3 and wrong >= 2
-        return Variant(words, pairs if enough else [], f"γ = {gamma:.5g}")
-
-    def gamma(self) -> float:
-        """(y_t − r_t) / y_{t+1}, where that is told best."""
-        rows: list[tuple[float, float, float]] = []
-        for played in self.opening:
-            y = played.given["return"]
-            rows += zip(y[1:], y, played.known["reward"])
+def rule_variant(
+    check: Comparison, told: list[Played], word: str, rule: Formula, gamma: float
+) -> Variant:
+    """To tell it takes three pairs, and two episodes that are wrong."""
+    words = word if gamma == check.gamma else f"undiscounted {word}"
+    note = ""
+    y_and_r = []
+    for played in told:
+        y_and_r.append((played.given["return"], played.known["reward"]))
+    if word == "gamma":  # (y_t − r_t) / y_{t+1}, where it is told best
+        rows = [row for y, r in y_and_r for row in zip(y[1:], y, r)]
         following, y_t, r_t = max(rows, key=lambda row: abs(row[0]))
-        return (y_t - r_t) / following
+        gamma = (y_t - r_t) / following
+        words = word
+        note = f"γ = {gamma:.5g}"
+    pairs = []
+    carries = word != "carried"
+    starts = [y[0] for y, _ in y_and_r]
+    for (y, r), *around in zip(y_and_r, [0.0, *starts], [*starts[1:], 0.0]):
+        end = min([0.0, *around], key=lambda x: abs(y[-1] - r[-1] - gamma * x))
+        carries = carries or end != 0.0
+        size = max(1.0, *sums([*map(abs, r)], gamma))
+        pairs += [Pair(a, b, size) for a, b in rule(y, r, gamma, end)]
+    wrong = [played for played in told if "return" in played.wrong]
+    enough = len(pairs) >= 3 and len(wrong) >= 2 and carries
+    return Variant(words, pairs if enough else [], note)
+
+
+def ends_of_batches(told: list[Played]) -> list[bool]:
+    """Where a loss or weights are told; or else, where all returns add up to 0."""
+    ends = ["loss" in played.end or "weights" in played.end for played in told]
+    if any(ends):
+        return ends
+    total = size = 0.0
+    for t, played in enumerate(told):
+        total += math.fsum(played.given["return"])
+        size += math.fsum(map(abs, played.given["return"]))
+        ends[t] = abs(total) <= 1e-5 * size
+    return ends
+
+
+def return_variants(check: Comparison) -> Iterator[list[Any]]:
+    """The bases, as they are or normalised; the rules; then any a·base + b."""
+    told = []
+    for played in check.opening:
+        if None not in played.given["return"] and "unfinished" not in played.end:
+            told.append(played)
+    first = []
+    last = []
+    for base, batch in itertools.product(BASES, ("", "batch-")):
+        groups: list[list[Pair]] = []
+        ends = [True] * len(told)
+        if batch:
+            ends = ends_of_batches(told)
+        for played, after_end in zip(told, [True, *ends]):
+            if after_end:
+                groups.append([])
+            groups[-1] += check.returns(played, base)
+        if not all(ends[-1:]):
+            groups.pop()
+        if not batch:
+            first.append(Variant(base, itertools.chain(*groups)))
+        elif len(groups) == len(told):
+            continue
+        for row in KNOWN_LINES:
+            first.append(attempt(line_variant, check, base, batch, groups, *row))
+        for row in FITTED_LINES:
+            last.append(attempt(line_variant, check, base, batch, groups, *row))
+    yield first
+    for (word, rule), gamma in itertools.product(RULES, (check.gamma, 1.0)):
+        yield [attempt(rule_variant, check, told, word, rule, gamma)]
+    yield last
 
 
 # The variants of losses, and of the weights' moves.
 
-FACTORS: dict[str, Callable[[Vector, Vector], Vector]] = {  # of γ^t, G_t; "" is right
-    "": lambda powers, returns: returns,
-    "prefactor": lambda powers, returns: [*map(operator.mul, powers, returns)],
-    "mean-log-prob": lambda powers, returns: [statistics.fmean(returns)] * len(returns),
-    "product-of-sums": lambda powers, returns: [math.fsum(returns)] * len(returns),
+FACTORS: dict[str, Formula] = {  # of the returns and the γ^t
+    "": lambda returns, powers: returns,
+    "prefactor": lambda returns, powers: [*map(operator.mul, returns, powers)],
+    "mean-log-prob": lambda returns, _: [statistics.fmean(returns)] * len(returns),
+    "product-of-sums": lambda returns, _: [math.fsum(returns)] * len(returns),
 }
-Log = Callable[[Vector, int], float]
-LOGS: list[tuple[str, Log]] = [  # of probs and action; "" is right
-    ("", lambda p, a: math.log(p[a])),
-    ("all-actions", lambda p, a: math.fsum(map(math.log, p))),
-    ("other-action", lambda p, a: math.log(1 - p[a])),
-    ("other-action", lambda p, a: math.log(p[a - 1])),
-    ("other-action", lambda p, a: math.log(p[0])),
-    ("other-action", lambda p, a: math.log(p[-1])),
-    ("double-softmax", lambda p, a: math.log(vpg.softmax(p)[a])),
-    ("not-log", lambda p, a: p[a]),
-]
+SIGNS = {"loss": "negated", "weights": "descent"}
 
 
-class Move(NamedTuple):
-    """A loss, or how far the weights moved, and the sums that it may be."""
-
-    pair: Pair
-    sums: dict[str, Vector]  # Σ_t factor_t v_t, by the word of the factor
-    shares: dict[str, int]  # what a sum may be divided by
-
-
-class MoveVariants(NamedTuple):
-    """Of losses, or of the weights' moves."""
-
-    check: Comparison
-    opening: list[Played]
-    name: str
-
-    def tiers(self) -> Iterator[Iterable[Variant]]:
-        """Sums with factors that have a name; such sums times any number; Adam's move."""
-        plain = [*self.sums()]
-        tier = []
-        for words, pairs in plain:
-            for share in "", "mean", "episode-mean":
-                tier.append(Variant(f"{words} {share}", pairs(share)))
-        found = [played.pairs.get(self.name) for played in self.opening]
-        told = [pair for pair in found if pair]
-        if self.name == "weights":
-            still = [
-                own_size(pair.theirs, [0.0] * len(pair.theirs), 0.0) for pair in told
-            ]
-            tier.append(Variant("unchanged", still))
-        yield tier
-        tier = []
-        for words, pairs in plain:
-            ratio, scaled = attempt(times, [*pairs("")]) or (0.0, [])
-            note = f"theirs / ours = {ratio:.5g}"
-            tier.append(Variant(f"{words} scaled", scaled, note))
-        yield tier
-        if self.name == "weights":
-            sizes = self.check.lr, 10 * self.check.lr
-            yield [Variant("adam", first_move(told, size)) for size in sizes]
-
-    def sums(self) -> Iterator[Any]:
-        """Words of a sum, and its pairs, as a function of its share."""
-        unit, down, logs = 1.0, "negated", LOGS
-        if self.name == "weights":
-            unit, down, logs = self.check.lr, "descent", LOGS[:1]
-        for (word, log), batch in itertools.product(logs, ("", "batch")):
-            moves = attempt(self.moves, log, bool(batch)) or []
-            if batch and all(move.shares["episode-mean"] == 1 for move in moves):
-                continue
-            signs = ("", unit), (down, -unit)
-            options = itertools.product(FACTORS, ("", "accumulated"), signs)
-            for kind, accumulated, (sign, factor) in options:
-                words = f"{word} {kind} {accumulated} {batch} {sign}"
-                yield words, partial(move_pairs, moves, kind, accumulated, factor)
-
-    def moves(self, log: Log, batch: bool) -> list[Move]:
-        """Each that is told: of its own episode, or of all since the last one."""
-        moves = []
-        group: list[Played] = []
-        for played in self.opening:
-            group.append(played)
-            pair = played.pairs.get(self.name)
-            if pair and not (batch and not any(pair.theirs)):
-                moves.append(self.move(log, pair, group if batch else [played]))
-                group = []
-        return moves
-
-    def move(self, log: Log, pair: Pair, group: list[Played]) -> Move:
-        """Of these episodes together."""
-        powers = Vector()
-        returns = Vector()
-        vectors = []
-        for played in group:
-            columns = played.known
-            returns += columns["return"]
-            powers += faded([1.0] * len(columns["return"]), self.check.gamma or 1.0)
-            if self.name == "weights":
-                vectors += [flat(grad) for grad in columns["grad_log_policy"]]
-            else:
-                pairs = zip(columns["probs"], columns["action"])
-                vectors += [[-log(probs, action)] for probs, action in pairs]
-        sums = {}
-        for word, compute in FACTORS.items():
-            factors = compute(powers, returns)
-            entries = zip(*vectors)
-            sums[word] = [math.fsum(map(operator.mul, factors, xs)) for xs in entries]
-        shares = {"": 1, "mean": len(returns), "episode-mean": len(group)}
-        return Move(pair, sums, shares)
+def moves_of(check: Comparison, name: str, batch: str, *log: Formula) -> list[Move]:
+    """Each that is told: of its own episode, or of all since the last one."""
+    moves = []
+    group: list[Played] = []
+    for played in check.opening:
+        group.append(played)
+        pair = played.found.get(name)
+        if isinstance(pair, Pair) and (any(pair.theirs) or not batch):
+            moves.append(Move(check, name, group if batch else [played], *log))
+            group = []
+    several = any(len(move.episodes) > 1 for move in moves)
+    return moves if several or not batch else []
 
 
-def move_pairs(
-    moves: list[Move], kind: str, accumulated: str, factor: float, share: str
+def sum_pairs(
+    moves: list[Move], factor: Formula, sign: float, more: str, share: str
 ) -> Iterator[Pair]:
-    """A sum times a factor; accumulated, with all earlier ones still in it."""
-    kept: Any = None
+    """Sums, times a sign, divided by a share; accumulated: with all earlier ones."""
+    earlier: Vector = []
     for move in moves:
-        ours = [factor * x / move.shares[share] for x in move.sums[kind]]
-        if accumulated and kept:
-            ours = added(kept, ours)
-        kept = ours
-        yield own_size(move.pair.theirs, ours, move.pair.rounding)
+        counts = {"mean": len(move.returns), "episode-mean": len(move.episodes)}
+        count = sign * counts.get(share, 1)
+        ours = [x / count for x in move.sum(factor(move.returns, move.powers))]
+        if more and earlier:
+            ours = [*map(operator.add, ours, earlier)]
+        earlier = ours
+        yield move.pair(ours)
 
 
-def times(pairs: list[Pair]) -> tuple[float, list[Pair]]:
-    """One number that theirs / ours may be throughout, and ours times it."""
-    rows = [row for pair in pairs for row in zip(pair.ours, pair.theirs)]
-    ours, theirs = max(rows, key=lambda row: abs(row[0]))
-    ratio = theirs / ours
-    enough = len(pairs) >= 2 and len({*rows}) >= 3
-    lost = any(largest(pair.theirs) <= 4 * max(flat(pair.rounding)) for pair in pairs)
-    if not enough or lost or ratio < 0 or abs(ratio - 1) < 1e-3:
-        return ratio, []
+def scaled_variant(words: str, moves: list[Move], pairs: Iterator[Pair]) -> Variant:
+    """Is theirs / ours one number throughout? Ours times that."""
+    ours = [pair.ours for pair in pairs]
+    rows: list[tuple[float, float]] = []
+    for move, xs in zip(moves, ours):
+        rows += zip(xs, move.theirs)
+    x, y = max(rows, key=lambda row: abs(row[0]))
+    ratio = y / x
     scaled = []
-    for pair in pairs:
-        ours = [ratio * x for x in pair.ours]
-        scaled.append(own_size(pair.theirs, ours, pair.rounding))
-    return ratio, scaled
+    told = abs(y) > 4 * moves[0].rounding
+    enough = len(moves) > 1 and len({*rows}) > 2
+    if told and enough and ratio > 0 and abs(ratio - 1) > 1e-3:
+        for move, xs in zip(moves, ours):
+            scaled.append(move.pair([ratio * x for x in xs]))
+    return Variant(f"{words} scaled", scaled, f"theirs / ours = {ratio:.5g}")
 
 
-def first_move(pairs: list[Pair], size: float) -> Iterator[Pair]:
-    """Is it of one size, up to 2 %, but where nothing is to move?"""
-    pair = next(pair for pair in pairs if any(pair.theirs))
-    sizes = [abs(a / size) for a, b in zip(pair.theirs, pair.ours) if b]
-    if sizes:
-        yield Pair(sizes, [1.0] * len(sizes), rounding=0.02)
+def first_move(moves: list[Move]) -> Iterator[Pair]:
+    """Is the first move of one size, up to 2 %, where it should be of several?"""
+    move = next(move for move in moves if any(move.theirs))
+    ours = move.sum(move.returns)
+    sizes = [abs(x) for x in ours if x]
+    if max(sizes) > 1.1 * min(sizes):
+        for theirs, x in zip(move.theirs, ours):
+            if x:
+                yield Pair(abs(theirs / move.unit), 1.0, rounding=0.02)
+
+
+def move_variants(check: Comparison, name: str) -> Iterator[list[Any]]:
+    """Sums with factors that have a name; such sums times any number; Adam's move."""
+    sources = [*itertools.product(LOGS.items(), ACTIONS, ("", "batch"))]
+    if name == "weights":
+        sources = sources[:2]
+    signs = ("", 1.0), (SIGNS[name], -1.0)
+    options = [*itertools.product(FACTORS.items(), signs, ("", "accumulated"))]
+    named = []
+    scaled = []
+    for (word, log), (other, choose), batch in sources:
+        moves = attempt(moves_of, check, name, batch, log, choose) or []
+        first = ""
+        if batch and moves:  # the number of the batch, not that of its last episode
+            move = next(move for move in moves if len(move.episodes) > 1)
+            pair = move.pair(move.sum(move.returns))
+            far = [0.0] if check.agree(pair) else differences(pair, check.tolerance)
+            first = first_at(move.episodes[-1].place, pair, far)
+        for (kind, factor), (down, sign), more in options:
+            words = f"{word} {other} {kind} {more} {batch} {down}"
+            pairs = partial(sum_pairs, moves, factor, sign, more)
+            for share in "", "mean", "episode-mean":
+                named.append(Variant(f"{words} {share}", pairs(share), first=first))
+            scaled.append((words, moves, pairs("")))
+    moves = moves_of(check, name, "")
+    if name == "weights":
+        still = [Pair(move.theirs, [0.0] * len(move.theirs), 0.0) for move in moves]
+        named.append(Variant("unchanged", still))
+    yield named
+    yield [attempt(scaled_variant, *row) for row in scaled]
+    if name == "weights":
+        yield [Variant("adam", first_move(moves))]
 
 
 # The report.
 
-OPENING = 2_000_000  # bytes
-Episode = tuple[list[Line], Line]  # its steps and its end
+OPENING = 4_000_000  # bytes
 DOUBLE = 1e-9, 2.0**-52  # the tolerance, and what a number is rounded by
 SINGLE = 1e-5, 2.0**-23
 
 
-def is_single(numbers: Vector) -> bool:
-    """Are all of single precision, and most fractions not of 16 bits, as 0.25 is?"""
-    if array("f", numbers).tolist() != numbers:
-        return False
-    fractions = [x for x in numbers if x % 1]
-    finer = [x for x in fractions if math.frexp(x)[0] * 2**16 % 1]
-    return len(finer) > len(fractions) / 2
+def single(lines: Iterable[Line]) -> bool:
+    """Is any quantity all in single precision, and mostly of more than 16 bits?"""
+    numbers: dict[str, set[float]] = {name: set() for name in QUANTITIES}
+    for line in lines:
+        for name in numbers.keys() & line.keys() - {"action", "score"}:
+            numbers[name].update(flat(line[name]))
+    for found in numbers.values():
+        xs = [*found]
+        long = [x for x in xs if math.frexp(x)[0] * 2**16 % 1]
+        if 2 * len(long) > len(xs) and array("f", xs).tolist() == xs:
+            return True
+    return False
 
 
-def single(head: Line, opening: list[Episode]) -> bool:
-    """Is any quantity all in single precision?"""
-    named = {*QUANTITIES} - {"action", "score"}
-    numbers = {name: Vector() for name in named}
-    for steps, end in [([head], {}), *opening]:
-        for line in [*steps, end]:
-            for name, found in numbers.items():
-                if name in line:
-                    found += flat(line[name])
-    return any(is_single(xs) for xs in numbers.values() if xs)
+def shortest(check: Comparison, tiers: Iterable[list[Any]]) -> list[Variant]:
+    """Those of the first tier that fit, of as few words as possible."""
+
+    def fits(pairs: Iterable[Pair]) -> bool:
+        agreeing = map(check.agree, pairs)
+        return next(agreeing, False) and all(agreeing)
+
+    for tier in tiers:
+        found: dict[str, Variant] = {}
+        for variant in sorted(filter(None, tier), key=lambda x: len(x.words.split())):
+            words = " + ".join(variant.words.split())
+            if found and words.count("+") > min(found).count("+"):
+                break
+            if words and words not in found and attempt(fits, variant.pairs):
+                found[words] = variant._replace(words=words)
+        if found:
+            return [*found.values()]
+    return []
 
 
-def tiers_of(check: Comparison, opening: list[Played], name: str, whole: bool) -> Any:
-    """The variants of a quantity; the first tier in which any fit is told."""
-    if name == "return":
-        told = [played for played in opening if None not in played.given["return"]]
-        return ReturnVariants(check, told, whole).tiers()
-    if name in ("loss", "weights"):
-        return MoveVariants(check, opening, name).tiers()
-    return [StepVariants(check, opening).of(name)]
-
-
-def offset(opening: list[Played]) -> bool:
-    """Are the logits off by one vector through each episode, a bias?"""
-    longest = 0
-    for played in opening:
-        off = []
-        for theirs, state in zip(played.given["logits"], played.given["state"]):
-            ours = vpg.policy(played.before, state)[0]
-            off.append(added(theirs, negative(ours)))
-        if not all(agree(Pair(row, off[0]), 1e-5) for row in off):
-            return False
-        if largest(off[0]) > 1e-5:
-            longest = max(longest, len(off))
-    return longest >= 3
-
-
-def hint(name: str, opening: list[Played]) -> str:
+def hint(check: Comparison, name: str) -> str:
     """What may be behind a difference that has no name."""
-    if name == "logits" and attempt(offset, opening):
+    off = attempt(list, bias(check)) if name == "logits" else []
+    if off and all(map(check.agree, off)):
         return "off by one vector through an episode: a bias that was not written?"
-    told = [played.end["loss"] for played in opening if "loss" in played.end]
+    told = [played.end["loss"] for played in check.opening if "loss" in played.end]
     if name == "loss" and any(a == b for a, b in itertools.pairwise(told)):
         return "the same at several ends: only one loss per batch, at its last end?"
     return ""
 
 
-def explained(variants: list[Variant]) -> str:
-    """What the words of each mean, and whether that is a choice."""
-    lines = []
-    for variant in variants:
-        kind = "a choice" if {*variant.words.split()} <= CHOICES.keys() else "a mistake"
-        told = [(CHOICES | MISTAKES)[word] for word in variant.words.split()]
-        lines.append(f"{kind}: {'; '.join(told + [variant.note] * bool(variant.note))}")
-    return "\n    or ".join(lines)
+def name_all(check: Comparison) -> None:
+    """The variants of what differs in the opening."""
+    for name, record in check.records.items():
+        if not record.differing and (record.checked or name != "action"):
+            continue
+        if name == "return":
+            tiers: Any = return_variants(check)
+        elif name in SIGNS:
+            tiers = move_variants(check, name)
+        else:
+            tiers = [step_variants(check, name)]
+        variants = shortest(check, tiers)
+        check.records[name].variants = variants
+        if not variants:
+            check.records[name].remark = hint(check, name)
+        if variants and variants[0].first:
+            record.first = variants[0].first
 
 
-def report_line(record: Record, variants: list[Variant]) -> str:
-    """What is known of a quantity."""
+def excuse(check: Comparison) -> None:
+    """Gradients −∇log π, on which the weights descend, are right together."""
+    turned = {"grad_log_policy": "negated", "weights": "descent"}
+    for name, word in turned.items():
+        variants = check.records[name].variants
+        if not variants or word not in variants[0].words.split():
+            return
+    check.formulas["grad_log_policy"] = signed_gradient(taken, int, -1.0)
+    check.lr *= -1
+    for name, word in turned.items():
+        record = check.records[name]
+        variant = record.variants.pop()
+        words = [each for each in variant.words.split(" + ") if each != word]
+        record.remark = f"{word}: right together, as descent on a loss"
+        if words:
+            record.variants = [variant._replace(words=" + ".join(words))]
+        else:
+            record.differing = 0
+
+
+def report_line(name: str, record: Record) -> str:
+    """What is known of a quantity, and a second line on its names, or a hint."""
     missing = [f"{count} not checked: {why}" for why, count in record.missing.items()]
+    told = "not in the trace"
     if record.differing:
-        line = "MISMATCH"
-        if variants:
-            names = [" + ".join(variant.words.split()) for variant in variants]
-            line += f", variant: {', or '.join(names)}"
-        line += f"; {record.differing} of {record.checked} differ"
-        line += f", first at {record.first}"
+        names = ", or ".join(variant.words for variant in record.variants)
+        told = f"MISMATCH, variant: {names}" if names else "MISMATCH"
+        told += f"; {record.differing} of {record.checked} differ"
+        told += f", first at {record.first}"
     elif record.checked:
-        line = f"{record.checked} checked, worst difference {record.worst:.1e}"
+        told = f"{record.checked} checked, worst difference {record.worst:.1e}"
     elif missing:
-        return f"not checked: {next(iter(record.missing))}"
-    else:
-        return "not in the trace"
-    return "; ".join([line, *missing])
+        told = f"not checked: {next(iter(record.missing))}"
+        missing = []
+    lines = [f"{name:16} " + "; ".join([told, *missing])]
+    for variant in record.variants:
+        words = variant.words.split(" + ")
+        meanings = [(CHOICES | MISTAKES)[word] for word in words]
+        if variant.note:
+            meanings.append(variant.note)
+        kind = "a choice" if {*words} <= CHOICES.keys() else "a mistake"
+        lead = "or " if len(lines) > 1 else ""
+        lines.append(f"    {lead}{kind}: {'; '.join(meanings)}")
+    if record.remark:
+        lines.append(f"    {record.remark}")
+    return "\n".join(lines)
 
 
 def verdict(records: dict[str, Record]) -> str:
     """What is right, what is not, and what was not compared."""
-    right = [name for name, x in records.items() if x.checked > 0 == x.differing]
-    wrong = [name for name, x in records.items() if x.differing]
-    rest = []
+    told: dict[str, list[str]] = {"right": [], "different": [], "not checked": []}
     for name, record in records.items():
         why = next(iter(record.missing), "not in the trace")
-        if not record.checked and (record.missing or name == "return"):
-            rest.append(f"{name} ({why.split(';')[0]})")
-    told = {"right": right, "different": wrong, "not checked": rest}
+        if record.checked:
+            told["different" if record.differing else "right"].append(name)
+        elif record.missing or name == "return":
+            told["not checked"].append(f"{name} ({why.split(';')[0]})")
     return "; ".join(f"{k}: {', '.join(names)}" for k, names in told.items() if names)
-
-
-def greedy(check: Comparison, opening: list[Played]) -> list[Variant]:
-    """Are all actions the likeliest, though the chance of that is below 1e-9?"""
-    record = check.records["action"]
-    if check.chance > math.log(1e-9) or (record.checked and not record.differing):
-        return []
-    if not record.checked:
-        played = next(
-            p for p in opening if any(a is not None for a in p.given["action"])
-        )
-        record.checked = record.differing = sum(record.missing.values())
-        action = played.given["action"][0]
-        record.first = f"episode {played.number}, step 0: theirs {action}, ours a draw"
-        record.missing.clear()
-    chance = f"the chance of that is 1e{check.chance / math.log(10):.0f}"
-    return [Variant("greedy", [], chance)]
-
-
-Names = dict[str, list[Variant]]
-
-
-def compare(head: Line, episodes: list[Episode], precision: Any, whole: bool) -> Any:
-    """The opening compared, and what differs named; again if all gradients are −∇log π."""
-    for sign in 1.0, -1.0:
-        tolerance, epsilon = precision
-        comparison = Comparison(head, tolerance, epsilon, sign)
-        opening = [comparison.episode(*episode) for episode in episodes]
-        names: Names = {}
-        for name, record in comparison.records.items():
-            if record.differing:
-                tiers = tiers_of(comparison, opening, name, whole)
-                found = attempt(shortest, tiers, comparison.tolerance)
-                names[name] = found or []
-        words = {name: " ".join(v.words for v in names.get(name, [])) for name in names}
-        negated = "negated" in words.get("grad_log_policy", "")
-        weights = comparison.records["weights"]
-        unseen = not weights.checked and TOO_SMALL in weights.missing
-        if not negated or not ("descent" in words.get("weights", "") or unseen):
-            break
-    return comparison, opening, names
-
-
-def report_on(comparison: Comparison, opening: list[Played], names: Names) -> list[str]:
-    """A line on each quantity, and a second one for its name or a hint; the verdict."""
-    lines = []
-    together = {"grad_log_policy": "negated", "weights": "descent"}
-    for name, record in comparison.records.items():
-        variants = names.get(name, []) if record.differing else []
-        line = f"{name:16} {report_line(record, variants)}"
-        if comparison.sign < 0 and name in together:
-            line += f", {together[name]}: right together, as descent on a loss"
-        more = explained(variants)
-        if record.differing and not variants:
-            more = hint(name, opening)
-        lines += [line, f"    {more}"] if more else [line]
-    return [*lines, verdict(comparison.records)]
-
-
-def opening_of(trace: Trace, episodes: Iterator[Episode]) -> list[Episode]:
-    """The first of them, a few megabytes."""
-    opening = []
-    for episode in episodes:
-        opening.append(episode)
-        if trace.read > OPENING:
-            break
-    return opening
 
 
 def check(
@@ -1779,34 +1543,42 @@ def check(
     """The report on a trace; and 0 if all that is checked agrees, or 1."""
     trace = Trace(file)
     episodes = trace.episodes()
-    first = opening_of(trace, episodes)
-    whole = trace.read <= OPENING and not trace.cut
-    precision = DOUBLE
+    opening = []
+    for episode in episodes:
+        opening.append(episode)
+        if trace.read > OPENING:
+            break
     title = ""
-    if single(trace.head, first):
-        precision = SINGLE
+    usual, epsilon = DOUBLE
+    lines = [[trace.head], *([*steps, end] for steps, end in opening)]
+    if single(itertools.chain(*lines)):
+        usual, epsilon = SINGLE
         title = ", single precision"
     if tolerance is not None:
-        precision = max(tolerance, 1e-30), precision[1]  # 0 would forbid rounding
-    comparison, opening, names = compare(trace.head, first, precision, whole)
-    number = len(first)
-    count = sum(len(steps) for steps, _ in first)
+        usual = max(tolerance, 1e-30)  # 0 would forbid rounding
+    comparison = Comparison(trace.head, usual, epsilon)
+    comparison.opening = [comparison.episode(*episode) for episode in opening]
+    name_all(comparison)
+    excuse(comparison)
+    number = len(opening)
+    count = sum(len(steps) for steps, _ in opening)
     for steps, end in episodes:
         comparison.episode(steps, end)
         number += 1
         count += len(steps)
-    names["action"] = greedy(comparison, opening)
-    report = report_on(comparison, opening, names)
     if trace.cut:
         title += f"; {trace.cut}, not finished, is left out"
+    report = []
     if trace.unread:
         unread = ", ".join([*trace.unread][:20])
-        report.insert(0, f"not read: {unread}; known: {', '.join(AXES)}")
-    records = comparison.records.values()
-    if not any(record.checked or TOO_SMALL in record.missing for record in records):
+        report.append(f"not read: {unread}; known: {', '.join(AXES)}")
+    records = comparison.records
+    report += [report_line(*item) for item in records.items()]
+    report.append(verdict(records))
+    if not any(x.checked or TOO_SMALL in x.missing for x in records.values()):
         raise ValueError("\n".join(["nothing to check", *report]))
     report.insert(0, f"{path}: {number} episodes, {count} steps{title}")
-    return "\n".join(report), int(any(record.differing for record in records))
+    return "\n".join(report), int(any(x.differing for x in records.values()))
 
 
 # ------------------------------------------------------------ the check's own tests
@@ -2200,7 +1972,7 @@ class TestCheck(unittest.TestCase):
             with self.subTest(**way):
                 lines = numpy_trace({"lengths": 3 * [4, 6, 3]} | settings | way)
                 self.assertEqual(self.variants(lines), words)
-        self.assertLessEqual(untested, {"bias", "greedy", "one-action"})
+        self.assertLessEqual(untested, {"greedy", "one-action"})
 
     def test_what_a_trainer_does_is_told(self) -> None:
         for way, told in TOLD:
@@ -2509,7 +2281,9 @@ class TestRun(Program):
         self.assertIn("not finite", result.stderr)  # the first update overflows
 
     def test_numbers_that_are_not_finite_end_it(self) -> None:
-        told = "vpg.py: score or weights not finite; try a smaller --lr or rewards\n"
+        told = (
+            "vpg.py: weights or score not finite; try a smaller --lr, smaller rewards\n"
+        )
         # Two of 1e308 overflow; of 8e307, the update does.
         for lr, reward in (0, "float('nan')"), (0, "1e308"), (300, "8e307"):
             args = f"--env own:Short --lr {lr} {self.outputs}"

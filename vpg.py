@@ -11,16 +11,16 @@ pole falls, the cart leaves its track, or 200 steps are over. Their sum is the s
 
 The policy π(a|s) is the probability of action a in state s. It depends on weights θ.
 The policy plays an episode of states s_t, actions a_t and rewards r_t, t = 0, 1, 2, …
-Then the weights move, and raise each log π(a_t|s_t) in proportion to the return G_t:
-the rewards from step t on, of which later ones count less, by the discount γ from 0 to
-1. With the learning rate lr, and ∇ for the derivatives by θ, the method is [W]:
+Then the weights move. Each step pushes its log π(a_t|s_t) up, weighted by the return
+G_t: the rewards from step t on, where later ones count less if the discount γ is below
+1. With a learning rate lr, and ∇ for the derivatives by θ, the method is, after [W]:
 
     θ ← θ + lr Σ_t G_t ∇log π(a_t|s_t),    G_t = r_t + γ r_{t+1} + γ² r_{t+2} + …
 
-If G_t > 0, a_t becomes likelier. But probabilities add up to 1, so actions with larger
-returns win. Why the logarithm? The expected score is Σ P score over all episodes, of
-probability P. Its gradient Σ ∇P score is Σ P ∇log P score, as ∇P = P ∇log P. This is an
-expectation again, so episodes that are played estimate it. README.md derives the rest.
+If G_t > 0, its term makes a_t likelier. But probabilities add up to 1, so that actions
+with larger returns win on average. Why the logarithm? If episodes have probability P,
+the expected score is Σ P·score. Its gradient Σ ∇P·score is Σ (P ∇log P)·score, as ∇P =
+P ∇log P: an expectation again, which played episodes estimate. README.md has the rest.
 
 The algorithm, down to train, is the whole method. The second part repeats the notebook
 github.com/diracdyson/policygrad, the source of method and settings. The third part, the
@@ -34,6 +34,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import warnings
@@ -50,10 +51,9 @@ if sys.hexversion < 0x030A0000:
 # ------------------------------------------------------------------ the algorithm
 #
 # θ, in the code weights: 4 rows of 2; θ[i][j] is the weight of s[i] for action j
-# z, logits: 2 sums of weighted s[i]; the higher one is, the likelier its action
+# z, logits: 2 sums of weighted s[i]; the highest has the likeliest action
 # p, probs: 2 numbers; p[a] is π(a|s)
 # ∇log π, grad_log_policy: 4 rows of 2, the derivative of log π(a|s) by each weight
-#
 # In formulas, x[i] is an entry of x, and x_t belongs to step t. In code, x_i is x[i].
 # This part has no sum(), which rounds in another way since Python 3.12.
 
@@ -160,9 +160,9 @@ class Step(NamedTuple):  # of an episode
 def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> Iterator[Step]:
     """Play one episode, and yield each step as it is played.
 
-    It ends terminated (the pole fell, say) or truncated (200 steps are over). Then it is
-    complete in both cases, since the score of 200 steps is all that we want. A seed
-    starts the environment's random numbers anew.
+    It ends terminated (the pole fell, say) or truncated (200 steps are over). Both are
+    complete: we want the score of 200 steps. A seed starts the environment's random
+    numbers anew.
     """
     observation, _ = env.reset(seed=seed)
     terminated = truncated = False
@@ -196,9 +196,9 @@ def update(weights: Matrix, grads: list[Matrix], returns: Vector, lr: float) -> 
     All gradients are taken at the weights that played the episode. The textbook (§13.3,
     in the box) moves θ after each term, and takes the next gradient at the moved θ. It
     also multiplies the term of step t by γ^t. Most programs leave γ^t out, as we do, so
-    that late steps still count. This has a price. If γ = 1, the sum is an estimate of
-    the gradient of the expected score. If γ < 1, a sum with γ^t estimates the gradient
-    of the expected G_0; a sum without it, in general, the gradient of no function [NT].
+    that late steps still count. This has a price. If γ = 1, the sum is an unbiased
+    estimate of the gradient of the expected score. If γ < 1, with γ^t it is one of the
+    gradient of the expected G_0; without γ^t, in general, of no function's [NT].
 
     >>> update([[0.0, 0.0], [1.0, 1.0]], [[[3.0, -3.0], [6.0, -6.0]]], [2.0], lr=0.5)
     [[3.0, -3.0], [7.0, -5.0]]
@@ -243,7 +243,7 @@ def train(
         grads = [step.grad_log_policy for step in steps]
         returns = compute_returns(rewards, gamma)
         new_weights = update(weights, grads, returns, lr)
-        score = discounted_returns(rewards, gamma=1.0)[0]  # Σ_t r_t, without sum()
+        score = discounted_returns(rewards, gamma=1.0)[0]  # Σ_t r_t, by a loop
         yield Episode(weights, steps, returns, score, new_weights)
         weights = new_weights
 
@@ -311,7 +311,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--scores", metavar="FILE", type=absolute, help="write the scores, one a line")
     add("--trace", metavar="FILE", type=absolute, help="write every step, in JSON")
     add("--save", metavar="FILE", type=absolute, help="write the weights in the end")
-    watch = "don't train; play in a window, by weights of --save or else the notebook's"
+    watch = "play in a window (needs pygame): weights of --save, or else the notebook's"
     add("--watch", metavar="FILE", nargs="?", const="", help=watch)
     return parser
 
@@ -326,10 +326,10 @@ def parse(argv: Sequence[str] | None) -> Any:
         low = 1 if name == "episodes" else 0
         if not low <= given <= high:
             parser.error(f"--{name} {given}; allowed: {low} to {high}")
-    if args.returns == "notebook" and args.gamma == 0:  # 0**-1, if a reward is -1
+    if args.returns == "notebook" and args.gamma == 0:  # 0**-1 fails
         parser.error("--returns notebook --gamma 0; allowed: a gamma above 0")
     args.outputs = [args.scores, args.trace, args.save]
-    files = [path for path in args.outputs if path not in (None, os.devnull)]
+    files = [f for f in args.outputs if f not in (None, os.path.abspath(os.devnull))]
     if len(set(files)) < len(files):
         parser.error("two outputs to one file; allowed: a file for each")
     if files and args.watch is not None:
@@ -341,7 +341,7 @@ def catch_signals() -> list[int]:
     """A list, empty until a signal asks to end; a second one ends the program."""
     caught: list[int] = []
     known = [n for n in signal.Signals if n.name in ("SIGINT", "SIGTERM", "SIGHUP")]
-    heard = [n for n in known if signal.getsignal(n) != signal.SIG_IGN]  # set by nohup
+    heard = [n for n in known if signal.getsignal(n) != signal.SIG_IGN]  # see nohup
 
     def catch(number: int, _: Any) -> None:
         caught.append(number)
@@ -442,7 +442,7 @@ class Run:
         self.steps = 0
 
     def add(self, episode: Episode) -> Iterator[str]:
-        """Count one more episode; what there is to tell of it."""
+        """Count one more episode, and yield what there is to tell of it."""
         self.scores.append(episode.score)
         self.steps += len(episode.steps)
         self.weights = episode.weights_after
@@ -469,7 +469,7 @@ def bar(mean: float, limit: int | None) -> str:
         return ""
     longest = 50
     if sys.stdout.isatty():
-        longest = min(50, os.get_terminal_size().columns - 23)  # 22 are for numbers
+        longest = min(50, shutil.get_terminal_size().columns - 23)
     block = "█" if "utf" in str(sys.stdout.encoding).lower() else "#"
     return block * round(longest * max(0, min(mean, limit)) / limit)
 
@@ -488,7 +488,7 @@ def run_training(args: Any, caught: list[int], files: ExitStack) -> None:
         write(sys.stdout, f"episodes of {args.episodes}, mean score")
         for number, episode in enumerate(training):
             if not math.isfinite(episode.score + sum(chain(*episode.weights_after))):
-                fail("score or weights not finite; try a smaller --lr or rewards")
+                fail("weights or score not finite; try a smaller --lr, smaller rewards")
             write(trace, *map(json.dumps, trace_lines(number, episode, settings)))
             write(scores, repr(episode.score).removesuffix(".0"))
             write(sys.stdout, *run.add(episode))

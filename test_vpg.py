@@ -2490,8 +2490,8 @@ class TestEnds(Program):
     @unittest.skipUnless(importlib.util.find_spec("pygame"), "pygame is not installed")
     def test_it_plays_until_the_window_is_closed(self) -> None:
         close = "import pygame; pygame.event.post(pygame.event.Event(pygame.QUIT))"
-        result = self.ran("--watch --env own:Own --episodes 3", EPISODE_2=close)
-        self.assertEqual(result.stdout.split(), ["296"])
+        result = self.ran("--watch --env own:Short --episodes 3", EPISODE_2=close)
+        self.assertEqual(result.stdout.split(), ["1"])  # two steps of 0.5
 
 
 def report(path: str, tolerance: float | None) -> int:

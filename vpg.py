@@ -17,9 +17,9 @@ G_t: the rewards from step t on, where later ones count less if the discount γ 
 
     θ ← θ + lr Σ_t G_t ∇log π(a_t|s_t),    G_t = r_t + γ r_{t+1} + γ² r_{t+2} + …
 
-If G_t > 0, its term makes a_t likelier. But probabilities add up to 1, so that actions
-with larger returns win on average. Why the logarithm? If episodes have probability P,
-the expected score is Σ P·score. Its gradient Σ ∇P·score is Σ (P ∇log P)·score, as ∇P =
+If G_t > 0, its term makes a_t likelier. As one action gains, others lose: on average,
+those with larger returns win. Why the logarithm? If an episode has probability P, the
+expected score is Σ P·score. Its gradient Σ ∇P·score is Σ (P ∇log P)·score, since ∇P is
 P ∇log P: an expectation again, which played episodes estimate. README.md has the rest.
 
 The algorithm, down to train, is the whole method. The second part repeats the notebook
@@ -51,7 +51,7 @@ if sys.hexversion < 0x030A0000:
 # ------------------------------------------------------------------ the algorithm
 #
 # θ, in the code weights: 4 rows of 2; θ[i][j] is the weight of s[i] for action j
-# z, logits: 2 sums of weighted s[i]; the highest has the likeliest action
+# z, logits: 2 sums of weighted s[i]; the larger z[a], the likelier is a
 # p, probs: 2 numbers; p[a] is π(a|s)
 # ∇log π, grad_log_policy: 4 rows of 2, the derivative of log π(a|s) by each weight
 # In formulas, x[i] is an entry of x, and x_t belongs to step t. In code, x_i is x[i].
@@ -160,8 +160,8 @@ class Step(NamedTuple):  # of an episode
 def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> Iterator[Step]:
     """Play one episode, and yield each step as it is played.
 
-    It ends terminated (the pole fell, say) or truncated (200 steps are over). Both are
-    complete: we want the score of 200 steps. A seed starts the environment's random
+    It ends terminated (the pole fell) or truncated (200 steps are over). Both count
+    alike: we want the score of 200 steps. A seed starts the environment's random
     numbers anew.
     """
     observation, _ = env.reset(seed=seed)
@@ -197,8 +197,8 @@ def update(weights: Matrix, grads: list[Matrix], returns: Vector, lr: float) -> 
     in the box) moves θ after each term, and takes the next gradient at the moved θ. It
     also multiplies the term of step t by γ^t. Most programs leave γ^t out, as we do, so
     that late steps still count. This has a price. If γ = 1, the sum is an unbiased
-    estimate of the gradient of the expected score. If γ < 1, with γ^t it is one of the
-    gradient of the expected G_0; without γ^t, in general, of no function's [NT].
+    estimate of the gradient of the expected score. If γ < 1, with γ^t it would estimate
+    the gradient of the expected G_0; ours, in general, no function's gradient [NT].
 
     >>> update([[0.0, 0.0], [1.0, 1.0]], [[[3.0, -3.0], [6.0, -6.0]]], [2.0], lr=0.5)
     [[3.0, -3.0], [7.0, -5.0]]
@@ -243,7 +243,7 @@ def train(
         grads = [step.grad_log_policy for step in steps]
         returns = compute_returns(rewards, gamma)
         new_weights = update(weights, grads, returns, lr)
-        score = discounted_returns(rewards, gamma=1.0)[0]  # Σ_t r_t, by a loop
+        score = discounted_returns(rewards, gamma=1.0)[0]  # Σ_t r_t, no sum()
         yield Episode(weights, steps, returns, score, new_weights)
         weights = new_weights
 
@@ -255,7 +255,7 @@ def random_stream(seed: int) -> Random:
     """The random numbers of NumPy's np.random.rand() after np.random.seed(seed).
 
     Python has the same generator, MT19937, and makes 53-bit floats in the same way. But
-    its seeding differs. NumPy makes each of the 624 words from the one before it.
+    its seeding differs. NumPy makes its state, 624 words, each from the last one.
 
     >>> random_stream(1).random()
     0.417022004702574
@@ -326,7 +326,7 @@ def parse(argv: Sequence[str] | None) -> Any:
         low = 1 if name == "episodes" else 0
         if not low <= given <= high:
             parser.error(f"--{name} {given}; allowed: {low} to {high}")
-    if args.returns == "notebook" and args.gamma == 0:  # 0**-1 fails
+    if args.returns == "notebook" and args.gamma == 0:  # fails if r < 0
         parser.error("--returns notebook --gamma 0; allowed: a gamma above 0")
     args.outputs = [args.scores, args.trace, args.save]
     files = [f for f in args.outputs if f not in (None, os.path.abspath(os.devnull))]

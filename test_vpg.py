@@ -710,7 +710,7 @@ class Pair(NamedTuple):
 
     theirs: Any
     ours: Any
-    size: float = 1.0  # a difference is relative to this, or to a larger number
+    size: Any = 1.0  # a difference is relative to this (of each), or a larger number
     rounding: float = 0.0  # how far rounding alone may lead
     start: Any = None  # the weights, if theirs and ours are moves
 
@@ -742,10 +742,12 @@ def differences(pair: Pair, tolerance: float) -> Vector:
     """
     if pair.ours is None:
         return [math.inf]
-    least = max(pair.size, pair.rounding / tolerance)
+    ours = flat(pair.ours)
+    sizes = pair.size if isinstance(pair.size, list) else [pair.size] * len(ours)
+    least = pair.rounding / tolerance
     far = []
-    for a, b in zip(flat(pair.theirs), flat(pair.ours)):
-        unit = max(least, abs(a), abs(b))
+    for a, b, size in zip(flat(pair.theirs), ours, sizes):
+        unit = max(least, size, abs(a), abs(b))
         difference = abs(a - b) / unit
         is_finite = difference < math.inf and unit < math.inf
         far.append(difference if is_finite else math.inf)
@@ -871,7 +873,11 @@ def step_pair(name: str, columns: Line, t: int, theirs: Any, formula: Formula) -
     size = 1.0
     if theirs != ours and "state" in needs:  # that of terms which may cancel
         size = largest(inputs[0]) * largest(inputs[1]) * len(inputs[1])
-    return Pair(theirs, ours, max(1.0, size))
+    pair = Pair(theirs, ours, max(1.0, size))
+    if ours and name == "grad_log_policy":  # s_i (δ_aj − p_j) is no sum over the state
+        rows = [[max(1.0, abs(s_i))] * len(inputs[0]) for s_i in inputs[1]]
+        pair = pair._replace(size=flat(rows))
+    return pair
 
 
 class Comparison:
@@ -1007,7 +1013,8 @@ class Move:
         end = episodes[-1].end[name]
         self.episodes = episodes
         self.returns = known["return"]
-        self.powers = [(check.gamma or 1.0) ** t for t in known["step"]]
+        gamma = 1.0 if check.gamma is None else check.gamma
+        self.powers = [gamma**t for t in known["step"]]
         self.unit: float = 1.0
         self.start: Any = None
         self.before = [0.0]
@@ -1150,7 +1157,8 @@ def greedy(check: Comparison) -> Iterator[Variant]:
         for t, (action, probs) in enumerate(steps):
             if action is None or not probs or not 0 < probs[action] == max(probs):
                 return
-            chance += math.log10(probs[action] / math.fsum(map(abs, probs)))
+            likeliest = probs.count(probs[action]) * probs[action]  # of all that tie
+            chance += math.log10(likeliest / math.fsum(map(abs, probs)))
             record.add(Pair(action, None), f"{played.place}, step {t}")
     if chance < -9:
         if not check.records["action"].checked:
@@ -1261,7 +1269,11 @@ def rule_variant(
 
 def ends_of_batches(told: list[Played]) -> list[bool]:
     """Where a loss or weights are told; or else, where all returns add up to 0."""
-    ends = ["loss" in played.end or "weights" in played.end for played in told]
+    ends = []
+    for played in told:
+        before = played.known["weights before"][0]
+        moved = played.end.get("weights", before) != before
+        ends.append("loss" in played.end or moved)
     if any(ends):
         return ends
     total = size = 0.0
@@ -1300,7 +1312,8 @@ def return_variants(check: Comparison) -> Iterator[list[Any]]:
         for row in FITTED_LINES:
             last.append(attempt(line_variant, check, base, batch, groups, *row))
     yield first
-    for (word, rule), gamma in itertools.product(RULES, (check.gamma, 1.0)):
+    rules = [] if check.base else RULES  # to which right returns would be wrong
+    for (word, rule), gamma in itertools.product(rules, (check.gamma, 1.0)):
         yield [attempt(rule_variant, check, told, word, rule, gamma)]
     yield last
 
@@ -1667,11 +1680,10 @@ class Trainer:
     seed = 0
     sizes = 3, 4  # the numbers of a state, the actions
     lengths: Any = (4, 3, 6, 2, 5, 4)
-    lr = 0.05
-    gamma = 0.8
-    dtype = "float64"
+    lr, gamma, dtype = 0.05, 0.8, "float64"
     rewards: Any = (-1.7, -0.6, 0.3, 0.9, 2.2)  # of which each is one
     bias = 0.0  # of the logits
+    start = 1.0  # times the random weights of the start
     fault: Any = ("", 0, 0)  # a wrong number: its quantity, episode and step
     no = ""  # keys that are left out
 
@@ -1682,7 +1694,8 @@ class Trainer:
             self.words[name] = way.get(name, "").split(" + ")
         self.batch = 3 if "batch" in self.words["loss"] else 1
         self.rng = np.random.RandomState(self.seed)
-        self.weights = self.rng.randn(*self.sizes).astype(self.dtype)
+        drawn = self.rng.randn(*self.sizes)
+        self.weights = (self.start * drawn).astype(self.dtype)
         self.earlier: Any = dict.fromkeys(COMPARED, 0.0)  # the sum of earlier ones
 
     def formula(self, name: str, table: Formulas) -> Callable[..., Any]:
@@ -1848,7 +1861,7 @@ TOLD: list[Any] = [  # what a trainer does, and what should be said of it
     ({"sizes": (3, 1)}, "^probs +MISMATCH, variant: one-action;"),
     ({"action": "greedy", "lengths": [60]}, "^action +MISMATCH, variant: greedy;"),
     ({"action": "greedy", "lengths": [60], "no": "uniform"}, "variant: greedy;"),
-    ({"action": "greedy", "lengths": [20], "no": "uniform"}, "^action +not checked"),
+    ({"start": 0, "rewards": [0], "lengths": [60], "no": "uniform"}, "^action +not"),
     ({"return": "scaled + baseline"}, r"^ +a choice: .*\b0\.3\b.*0\.7\b"),
     ({"return": "scaled + baseline", "lengths": [5, 2, 2]}, "^return +MISMATCH;"),
     ({"return": "no-sum + normalised", "rewards": [1]}, "prefactor .*, or no-sum "),

@@ -874,7 +874,7 @@ def step_pair(name: str, columns: Line, t: int, theirs: Any, formula: Formula) -
     if theirs != ours and "state" in needs:  # that of terms which may cancel
         size = largest(inputs[0]) * largest(inputs[1]) * len(inputs[1])
     pair = Pair(theirs, ours, max(1.0, size))
-    if ours and name == "grad_log_policy":  # s_i (δ_aj − p_j) is no sum over the state
+    if ours and size > 1.0 and name == "grad_log_policy":  # no sum over the state
         rows = [[max(1.0, abs(s_i))] * len(inputs[0]) for s_i in inputs[1]]
         pair = pair._replace(size=flat(rows))
     return pair

@@ -491,7 +491,7 @@ class TestPeers(unittest.TestCase):
 # A variant is what another program may compute: words for it, and pairs of numbers, theirs
 # and what they would be. If all pairs agree, it is what the program computes. The variant
 # of fewest words is told. To add one, give a word its meaning here, and add a row to the
-# table of its kind: PROBS, LOGS, GRADIENTS, ACTIONS, BASES, RULES, FACTORS or SHARES.
+# table of its kind: PROBS, LOGS, GRADIENTS, ACTIONS, BASES, RULES or FACTORS.
 
 CHOICES = {  # what good programs do, though vpg.py does not
     "undiscounted": "Σ_{k≥t} r_k, without γ: an unbiased gradient of E[Σ_k r_k]",

@@ -1508,6 +1508,8 @@ def excuse(check: Comparison) -> None:
             record.variants = [variant._replace(words=" + ".join(words))]
         else:
             record.differing = 0
+            record.worst = 0.0
+            record.first = ""
 
 
 def report_line(name: str, record: Record) -> str:
@@ -1868,7 +1870,7 @@ TOLD: list[Any] = [  # what a trainer does, and what should be said of it
     ({"return": "gamma"}, r"^return .*\n +a choice: .*\b0\.4\b"),
     ({"return": "normalised"}, r"^ +a choice: .* the sample's, with n − 1$"),
     ({"return": "batch-normalised", "loss": "batch"}, "the population's, with n$"),
-    ({"return": "batch-normalised", "loss": "batch", "no": "loss"}, ": batch-norm"),
+    ({"fault": ("loss", 1, 0)}, r"^loss +MISMATCH; .*\nweights"),
     ({"return": "batch-centred", "loss": "batch", "no": "loss weights"}, ": batch-c"),
     ({"loss": "batch + negated"}, r"theirs (-?)([.0-9]{,7}), ours (?!\1\2)-?\2$"),
     ({"loss": "scaled"}, r"^loss .*\n +a choice: .*\b0\.03125\b"),
@@ -1878,11 +1880,10 @@ TOLD: list[Any] = [  # what a trainer does, and what should be said of it
     ({"bias": 1.0}, r"^logits +MISMATCH.*; 24 .*, entry .*: theirs .*\n.*bias"),
     ({"fault": ("weights", 2, 0)}, r"^weights +.*; 1 .* 2, entry \[2\]\[3\]: theirs"),
     ({"fault": ("return", 1, 0), "rewards": [-99, 98]}, "^return .*episode 1, step 0:"),
-    ({"dtype": "float32"}, r"\Atrace: 6 episodes, 24 steps, single precision\n"),
     ({"dtype": "float32", "no": "weights logits probs grad_log_policy"}, "single"),
     ({"no": "lr gamma"}, r"^right: logits.*return \(no gamma\), weights \(no lr\)$"),
     ({"no": "weights uniform"}, r"logits \(no weights.*, action \(no uniform\)$"),
-    ({"no": "action uniform"}, r"grad_log_policy \(no action\), loss \(no action\)$"),
+    ({"return": "last-reward", "fault": ("return", 3, 1)}, "^return +MISMATCH;"),
     ({"no": "return gamma"}, r"; not checked: .*loss \(no return\), weights \(no ret"),
     ({"return": "normalised", "loss": "mean"}, "^right: .*; different: return, loss$"),
 ]
@@ -2043,8 +2044,9 @@ class TestCheck(unittest.TestCase):
             ("loss", "x" * 10_000, "^not read: x"),
         ):
             self.assert_told(told, SMALL.replace(old, new, 1).encode())
-        for name in "return", "reward":
-            data = re.sub(rf'("{name}": )[.0-9]+', r"\1 1e308", SMALL).encode()
+        text = SMALL.replace('"lr": 0.5', '"returns": "notebook"')
+        for name, sign in itertools.product(("return", "reward"), ("", "-")):
+            data = re.sub(rf'("{name}": )[.0-9]+', rf"\1 {sign}1e308", text).encode()
             self.assert_told("^return +MISMATCH", data)
         step = {"episode": 0, "step": 0, "probs": [1 / 6000] * 6000, "action": 5}
         tracemalloc.start()

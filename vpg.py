@@ -162,7 +162,7 @@ def rollout(env: Env, weights: Matrix, rng: Random, seed: int | None) -> Iterato
 
     It ends terminated (the pole fell) or truncated (200 steps are over). Both count
     alike: we want the score of 200 steps. A seed starts the environment's random
-    numbers anew.
+    numbers anew. Yielding lets --watch stop between two steps.
     """
     observation, _ = env.reset(seed=seed)
     terminated = truncated = False

@@ -1502,6 +1502,7 @@ PROBS_OF: Formulas = {  # of logits
     "": numpy_softmax,
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "unnormalised": lambda z: np.exp(z),
+    "double-softmax": lambda z: numpy_softmax(numpy_softmax(z)),
 }
 GRADIENTS_OF: Formulas = {  # by the logits; of probs, and 1 for the action taken
     "": lambda p, taken: taken - p,
@@ -1657,8 +1658,9 @@ class Trainer:
             total = total / sum(times == 0)
         if "accumulated" in words:
             total = self.earlier[name] = self.earlier[name] + total
-        if "adam" in words and steps[0]["episode"] == 0:
-            total = np.sign(total)
+        if "adam" in words:
+            total = 2 * total if self.earlier[name] else np.sign(total)
+            self.earlier[name] = 1.0
         if "negated" in words or "descent" in words:
             total = -total
         return total
@@ -1690,7 +1692,7 @@ NAMED = (  # quantities; of each of these groups, one word or none
     ("return", ", undiscounted", "late-reward, early-reward, last-reward"),
     ("return", "gamma, whole-numbers, shuffled, baseline, scaled + baseline"),
     ("return", ", undiscounted", "carried, scaled"),
-    ("probs", "sigmoid, unnormalised"),
+    ("probs", "sigmoid, unnormalised, double-softmax"),
     ("logits", "stepwise"),
     ("grad_log_policy", ", one-hot, all-actions, other-action", ", negated"),
     ("grad_log_policy", "double-softmax, not-divided, stepwise", ", negated"),
@@ -1726,6 +1728,7 @@ TOLD: list[Any] = [  # what a trainer does, and what should be said of it
     ({"return": "batch-normalised", "loss": "batch"}, "the population's, with n$"),
     ({"fault": ("loss", 1, 0)}, r"^loss +MISMATCH; .*\nweights"),
     ({"return": "batch-centred", "loss": "batch", "no": "loss weights"}, ": batch-c"),
+    ({"return": "normalised", "no": "loss weights"}, "variant: normalised;"),
     ({"return": "minus"}, "^return +MISMATCH;"),
     ({"return": "steep"}, "^return +MISMATCH;"),
     ({"loss": "batch", "lr": 1e-3}, r"^loss .*: theirs (\S+), ours (?!\1$)"),
@@ -1742,6 +1745,7 @@ TOLD: list[Any] = [  # what a trainer does, and what should be said of it
     ({"no": "weights uniform"}, r"logits \(no weights.*, action \(no uniform\)$"),
     ({"return": "last-reward", "fault": ("return", 3, 1)}, "^return +MISMATCH;"),
     ({"no": "return gamma"}, r"; not checked: .*loss \(no return\), weights \(no ret"),
+    ({"no": "action uniform"}, r"; not checked: .*loss \(no action\)"),
     ({"return": "normalised", "loss": "mean"}, "^right: .*; different: return, loss$"),
 ]
 SMALL = """\

@@ -508,8 +508,9 @@ class TestPeers(unittest.TestCase):
 # A variant is what another program may compute: words for it, and pairs of numbers, theirs
 # and what they would be. If all pairs agree, it is what the program computes. WAYS has the
 # order in which they are tried; of the first way that has any, those of fewest words are
-# told. To add one, give a word its meaning here, and add a row to a table of its kind:
-# PROBS, GRADIENTS, ACTIONS, RULES, LOGS, FACTORS, SHARES; or BASES, among the truths.
+# told. To add one, give a word its meaning here; add a row to a table of its kind: PROBS,
+# GRADIENTS, ACTIONS, RULES, LOGS, FACTORS, SHARES, or BASES and ESTIMATES among the truths;
+# and add a trainer that does so to the tests.
 
 CHOICES = {  # what good programs do, though vpg.py does not
     "undiscounted": "Σ_{k≥t} r_k, without γ: an unbiased gradient of E[Σ_k r_k]",
@@ -522,7 +523,7 @@ CHOICES = {  # what good programs do, though vpg.py does not
     "normalised": "(G_t − mean) / std of the episode: to compare, use G_t",
     "batch-normalised": "(G_t − mean) / std of the batch: to compare, use G_t",
     "scaled": "times a number",
-    "baseline": "minus a number",
+    "baseline": "plus or minus a number",
     "batch": "of several episodes together: to compare, update after each",
     "mean": "divided by the number of steps, a smaller lr: to compare, take the sum",
     "episode-mean": "divided by the number of episodes: to compare, take the sum",
@@ -559,7 +560,8 @@ MISTAKES = {
     "unchanged": "never moved (or one array was written again and again)",
 }
 
-# The lines of a file. Of the axes, n is that of a state, m that of the actions.
+# The lines of a file. "" is a number, "n" or "m" a vector, "nm" a matrix: n is the size of
+# a state, m the number of actions.
 
 Line = dict[str, Any]  # what is known of a line
 Formula = Callable[..., Any]
@@ -610,7 +612,7 @@ class Trace:
         return ValueError(f"line {self.number}: {given[:80]}; allowed: {allowed}")
 
     def episodes(self) -> Iterator[tuple[list[Line], Line]]:
-        """The steps of each, and its end: {} if there is none."""
+        """The steps of each, and its end: {}, or why there is none."""
         steps: list[Line] = []
         places: list[Any] = [(0, 0)]  # that may come next
         for line in self.lines:
@@ -640,7 +642,7 @@ class Trace:
             self.cut = "the last line"
             return {}
         axes = STEP if "step" in record else END
-        if self.number == 1 and "episode" not in record:
+        if not self.shapes and "episode" not in record:
             axes = HEAD
         line = {k: self.numbers(k, v, axes[k]) for k, v in record.items() if k in axes}
         if axes is HEAD:
@@ -658,9 +660,7 @@ class Trace:
             action = line["action"]
             m = self.sizes.get("m", math.inf)
             if action % 1 or not 0 <= action < m:
-                hint = SIGMOID if m == 1 else ""
-                if action % 1:
-                    hint = HINTS["action"]
+                hint = HINTS["action"] if action % 1 else SIGMOID if m == 1 else ""
                 allowed = f"whole numbers from 0 to {m - 1}{hint}"
                 raise self.error(f"action is {action}", allowed)
             line["action"] = int(action)
@@ -729,10 +729,10 @@ def largest(value: Any) -> float:
 
 
 def differences(pair: Pair) -> Vector:
-    """How far they are apart in each entry, relative to the size."""
+    """How far they are apart in each entry, or as a whole, relative to the size."""
     if pair.theirs == pair.ours:
         return [0.0]
-    if pair.ours is None or pair.size == math.inf:
+    if pair.ours is None or pair.size in (0.0, math.inf):
         return [math.inf]
     entries = zip(flat(pair.theirs), flat(pair.ours))
     return [min(math.inf, abs(a - b) / pair.size) for a, b in entries]  # no NaN
@@ -763,7 +763,7 @@ class Record:
         self.checked = self.differing = 0
         self.worst = 0.0
         self.first = ""  # where they differ at first
-        self.missing: Counter[str] = Counter()  # what for, and how often
+        self.missing: Counter[str] = Counter()  # why not checked, and how often
         self.variants: Variants = {}  # what theirs may be
         self.words: set[str] = set()  # of all of these
         self.remark = ""
@@ -783,13 +783,13 @@ def dlog_dz(probs: Vector, action: int) -> Vector:
 
 
 def gradient(vector: Formula, choose: Formula, sign: float, *inputs: Any) -> Matrix:
-    """Of probs, a state and an action: state × such a vector, times a sign."""
+    """Of probs, a state and an action, or a chosen one: state × vector, times a sign."""
     probs, state, action = inputs
     by_logits = vector(probs, choose(action))
     return [[sign * s_i * d_j for d_j in by_logits] for s_i in state]
 
 
-FORMULAS: dict[str, Formula] = {  # of what QUANTITIES lists
+FORMULAS: dict[str, Formula] = {  # of the inputs that QUANTITIES lists
     "logits": lambda weights, state: vpg.policy(weights, state)[0],
     "probs": vpg.softmax,
     "action": vpg.sample_action,
@@ -804,12 +804,11 @@ LOGS: Table = [  # in a loss, of probs and action
     ("double-softmax", lambda p, a: math.log(vpg.softmax(p)[a])),
     ("not-log", lambda p, a: p[a]),
 ]
-FACTORS: Table = [  # of the vectors in a sum, of the returns and γ^t
+FACTORS: Table = [  # what multiplies the vectors in a sum; of the returns and the γ^t
     ("", lambda returns, powers: returns),
     ("prefactor", lambda returns, powers: [*map(operator.mul, returns, powers)]),
     ("mean-log-prob", lambda returns, _: [statistics.fmean(returns)] * len(returns)),
     ("product-of-sums", lambda returns, _: [math.fsum(returns)] * len(returns)),
-    ("unchanged", lambda returns, _: [0.0] * len(returns)),
 ]
 
 
@@ -883,7 +882,10 @@ class Comparison:
                 line["wrong"].append(name)
 
     def weights_before(self, step: Line) -> Any:
-        """Of an episode with this first step; if none were told, did they stand still?"""
+        """Those that were told last; None if they may have moved since, untold.
+
+        They stood still if the first step says so, and if it could say otherwise.
+        """
         if "weights" in self.last:
             return self.last["weights"]
         weights = self.last["weights before"]
@@ -902,7 +904,7 @@ class Comparison:
         """Theirs and what a formula gives, or which input is missing."""
         theirs = step.get(name)
         inputs: list[Any] = [step.get(need) for need in QUANTITIES[name]]
-        if name == "probs" and theirs:
+        if name == "probs" and theirs:  # without logits: can they be probs at all?
             off = abs(sum(theirs) - 1) > max(1e-4, self.tolerance)
             unlike = None in inputs and (off or min(theirs) < 0)
             if unlike or len(theirs) == 1:  # a policy of one action is none
@@ -912,7 +914,7 @@ class Comparison:
         ours = attempt(formula, *inputs)
         if name == "action" and theirs not in (None, ours):
             probs, uniform = inputs
-            for slack in self.tolerance, -self.tolerance:
+            for slack in self.tolerance, -self.tolerance:  # at the edge of a piece
                 if attempt(formula, probs, uniform + slack) == theirs:
                     ours = theirs
         size = 1.0
@@ -923,17 +925,17 @@ class Comparison:
         return Pair(theirs, ours, size)
 
     def return_pairs(self, episode: Line, base: Formula) -> Iterator[Pair]:
-        """Of each step. The size is that of all the rewards; each addition rounds."""
+        """Of each step. The size is that of the same sum of |r|; each addition rounds."""
         rewards = column("reward", episode)
-        gamma = self.gamma or 0.0
+        gamma = self.gamma or 0.0  # the score needs none
+        rounding = self.epsilon / self.tolerance * len(rewards)
         ours = attempt(base, rewards, gamma)
         sizes = attempt(base, [*map(abs, rewards)], gamma)
         for t, step in enumerate(episode["steps"]):
             pair = Pair(step.get("return"), None)
             if ours and sizes:
-                rounding = self.epsilon / self.tolerance * (len(rewards) - t)
                 size = max(sizes[t], abs(ours[t])) * max(1.0, rounding)
-                pair = pair._replace(ours=ours[t], size=size or 1.0)
+                pair = pair._replace(ours=ours[t], size=size)
             yield pair
 
     def end_pair(self, name: str, episode: Line) -> Any:
@@ -970,7 +972,7 @@ class Comparison:
         gamma = 1.0 if self.gamma is None else self.gamma
         powers = [gamma**t for t in column("step", *group)]
         returns = column("return", *group)
-        zeros = [[0.0] * len(theirs)]
+        zeros = [[0.0] * len(theirs)]  # an update of them is the sum
         grads = [[vector] for vector in vectors]
         [ours] = vpg.update(zeros, grads, factor(returns, powers), unit)
         # An entry v comes of a prob, so that its rounding is that of 1 + |v|.
@@ -1011,16 +1013,17 @@ ACTIONS: Table = [  # of which action; −1 is the last
     ("other-action", lambda a: -1),
 ]
 SIGNS: Table = [("", 1.0), ("negated", -1.0)]
-MOMENTS: Table = [("", None), ("stepwise", 0), ("stepwise", 1)]  # and the power of γ^t
+MOMENTS: Table = [("", None), ("stepwise", 0), ("stepwise", 1)]  # a power of γ^t
 
 
 def stepwise(compared: Comparison, steps: list[Line], power: int) -> Iterator[Line]:
     """The steps as they would be if each step moved the weights."""
+    gamma = 1.0 if compared.gamma is None else compared.gamma
     weights = steps[0]["weights before"]
     for step in steps:
         probs = vpg.policy(weights, step["state"])[1]
         yield step | {"weights before": weights, "probs": probs}
-        factor = (compared.gamma or 1.0) ** (power * step["step"])
+        factor = gamma ** (power * step["step"])
         grads = [step["grad_log_policy"]]
         returns = [factor * step["return"]]
         weights = vpg.update(weights, grads, returns, compared.lr)
@@ -1029,7 +1032,7 @@ def stepwise(compared: Comparison, steps: list[Line], power: int) -> Iterator[Li
 def step_pairs(
     compared: Comparison, name: str, power: Any, formula: Formula, *way: Any
 ) -> Iterator[Pair]:
-    """Where theirs differ: a program may be right half of the time."""
+    """Of the steps that differ; for a program may be right half of the time."""
     if way:
         choose, sign = way
         formula = functools.partial(gradient, formula, choose, sign * compared.sign)
@@ -1083,15 +1086,15 @@ def batches(compared: Comparison, name: str) -> list[Group]:
     groups: list[Group] = [[]]
     for episode in compared.opening:
         groups[-1].append(episode)
-        unmoved = None, episode["weights before"]
-        is_end = any(episode.get(each) not in unmoved for each in names)
+        nothing = None, episode["weights before"]
+        is_end = any(episode.get(each) not in nothing for each in names)
         if not is_told:
             returns = column("return", *groups[-1])
             size = math.fsum(map(abs, returns))
             is_end = abs(math.fsum(returns)) <= 1e-5 * size
         if is_end:
             groups.append([])
-    del groups[-1]  # has no end
+    del groups[-1]  # is empty, or has no end
     return groups if any(len(group) > 1 for group in groups) else []
 
 
@@ -1100,7 +1103,7 @@ GROUPS: Table = [
     ("batch", batches),
 ]
 STDS = "the std is the population's, with n", "the std is the sample's, with n − 1"
-KNOWN: Table = []
+KNOWN: Table = []  # groups, a word, less of n − less, how many groups must tell
 FITTED: Table = []
 for _prefix, (_, _groups) in zip(("", "batch-"), GROUPS):
     for _word, _less in ("centred", 0), ("normalised", 1), ("normalised", 0):
@@ -1124,7 +1127,8 @@ def affine(word: str, less: int, xs: Vector, ys: Vector) -> tuple[float, float]:
         return ratio, 0.0
     if word == "scaled baseline":
         return slope, y1 - slope * x1
-    return 1.0, y1 - x1 if word == "baseline" else -mean
+    b = y1 - x1 if word == "baseline" else -mean
+    return 1.0, b
 
 
 def base_pairs(compared: Comparison, name: str, base: Formula) -> Iterator[Pair]:
@@ -1134,7 +1138,10 @@ def base_pairs(compared: Comparison, name: str, base: Formula) -> Iterator[Pair]
 
 
 def affine_pairs(compared: Comparison, name: str, base: Formula, way: Any) -> Any:
-    """a·base + b, with an a and a b for each group; enough groups must tell them."""
+    """a·base + b, with an a and a b for each group; enough groups must tell them.
+
+    A group of one value tells nothing, and is left out.
+    """
     groups, word, less, enough = way
     found = []
     told = 0
@@ -1178,7 +1185,7 @@ def rule_pairs(compared: Comparison, name: str, gamma: Any, rule: Formula) -> An
     found = []
     wrong = 0
     starts = [episode["steps"][0][name] for episode in compared.opening]
-    around = [0.0, *starts, 0.0]
+    around = [0.0, *starts, 0.0]  # of an episode: those before and after it
     for number, episode in enumerate(compared.opening):
         y = column(name, episode)
         r = column("reward", episode)
@@ -1194,7 +1201,7 @@ def rule_pairs(compared: Comparison, name: str, gamma: Any, rule: Formula) -> An
 
 def in_proportion(compared: Comparison, name: str, ratio: Any, *way: Any) -> Any:
     """Pairs that agree if theirs / ours is one number throughout, which is told."""
-    make, words, most = ratio
+    make, label, most = ratio
     pairs = [*make(compared, name, *way)]
     rows: list[tuple[float, float]] = []
     for pair in pairs:
@@ -1205,7 +1212,7 @@ def in_proportion(compared: Comparison, name: str, ratio: Any, *way: Any) -> Any
     if is_other and len(pairs) > 1 and len({*rows}) > 2:
         for pair in pairs:
             ours = [number * x for x in pair.ours]
-            yield pair._replace(ours=ours, note=f"{words} = {number:.5g}")
+            yield pair._replace(ours=ours, note=f"{label} = {number:.5g}")
 
 
 def later_rewards(compared: Comparison, name: str) -> Iterator[Pair]:
@@ -1226,8 +1233,9 @@ SHARES: Table = [  # of a group
     ("episode-mean", len),
 ]
 DESCENT: Table = [("", 1.0), ("descent", -1.0)]
-OF_LOSS = LOGS, ACTIONS, FACTORS[:-1], EARLIER, GROUPS
-OF_MOVE = LOGS[:1], ACTIONS[:1], FACTORS, EARLIER, GROUPS
+STILL: Table = [("unchanged", lambda returns, _: [0.0] * len(returns))]
+OF_LOSS = LOGS, ACTIONS, FACTORS, EARLIER, GROUPS
+OF_MOVE = LOGS[:1], ACTIONS[:1], FACTORS + STILL, EARLIER, GROUPS
 
 
 def move_pairs(compared: Comparison, name: str, *way: Any) -> Iterator[Pair]:
@@ -1246,7 +1254,7 @@ def move_pairs(compared: Comparison, name: str, *way: Any) -> Iterator[Pair]:
 
 
 def adam(compared: Comparison, name: str, share: float) -> Iterator[Pair]:
-    """Is the first move wrong, and of lr, up to a share, in each weight that moves?"""
+    """Is the first move wrong, and of lr, up to a share, wherever ours is not 0?"""
     for episode in compared.opening:
         pair = attempt(compared.sum_pair, name, [episode])
         if pair and any(pair.theirs):
@@ -1259,7 +1267,7 @@ def adam(compared: Comparison, name: str, share: float) -> Iterator[Pair]:
 
 
 # The ways of each quantity, in the order in which they are tried. A way is a function that
-# makes pairs, and tables; a row of each table makes a variant.
+# makes pairs, and tables; what a row of each table stands for are its last arguments.
 
 PROPORTION: Table = [("scaled", (move_pairs, "theirs / ours", 1e5))]
 WAYS: dict[str, list[Any]] = {
@@ -1346,7 +1354,7 @@ def variants(compared: Comparison, name: str) -> Variants:
 
 
 def name_all(compared: Comparison, opening: Any) -> None:
-    """The variants of what differs in the opening."""
+    """Compare the opening, and name what differs."""
     compared.opening = [compared.episode(*episode) for episode in opening]
     for name, record in compared.records.items():
         if record.differing or (name == "action" and record.missing):
@@ -1361,9 +1369,10 @@ def name_all(compared: Comparison, opening: Any) -> None:
         if "batch" in record.words:
             first = batches(compared, name)[0]
             pair = attempt(compared.sum_pair, name, first)
-            if pair and max(differences(pair)) > compared.tolerance:
+            if pair and max(differences(pair)) > compared.tolerance:  # still wrong
                 record.first = first_at(name, first[-1], pair)
         if record.variants and not record.differing:  # greedy, without uniform
+            record.missing.clear()
             for episode in compared.opening:
                 for step in episode["steps"]:
                     compared.compare(name, step, Pair(step[name], None))
@@ -1933,7 +1942,7 @@ class TestCheck(unittest.TestCase):
         text = SMALL.encode()
         for data in (
             b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"),
-            text.replace(b"\n", b"\n\r\n \n"),
+            b"\n" + text.replace(b"\n", b"\n\r\n \n"),
             text.replace(b'"action": 1', b'"action": 1.0'),
             re.sub(rb'((action|return)": )([^,}]*)', rb"\1[\3]", text),
             re.sub(rb'((state|probs)": )(\[.*?\])', rb"\1[\3]", text),

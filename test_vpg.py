@@ -732,7 +732,7 @@ def differences(pair: Pair) -> Vector:
     """How far they are apart in each entry, or as a whole, relative to the size."""
     if pair.theirs == pair.ours:
         return [0.0]
-    if pair.ours is None or pair.size in (0.0, math.inf):
+    if pair.ours is None or pair.size == math.inf:
         return [math.inf]
     entries = zip(flat(pair.theirs), flat(pair.ours))
     return [min(math.inf, abs(a - b) / pair.size) for a, b in entries]  # no NaN
@@ -897,7 +897,9 @@ class Comparison:
         for each in weights, moved:
             logits, probs = vpg.policy(each, step["state"])
             ours = logits if given == "logits" else probs
-            near.append(max(differences(Pair(step[given], ours))) <= self.tolerance)
+            rounding = 8 * self.epsilon * SIZES["logits"](each, step["state"])
+            pair = Pair(step[given], ours, max(1.0, rounding / self.tolerance))
+            near.append(max(differences(pair)) <= self.tolerance)
         return weights if weights == moved or near == [True, False] else None
 
     def step_pair(self, name: str, step: Line, formula: Formula) -> Any:
@@ -929,13 +931,14 @@ class Comparison:
         rewards = column("reward", episode)
         gamma = self.gamma or 0.0  # the score needs none
         rounding = self.epsilon / self.tolerance * len(rewards)
+        least = 2.0**-126 / self.tolerance  # what single precision has no digits for
         ours = attempt(base, rewards, gamma)
         sizes = attempt(base, [*map(abs, rewards)], gamma)
         for t, step in enumerate(episode["steps"]):
             pair = Pair(step.get("return"), None)
             if ours and sizes:
                 size = max(sizes[t], abs(ours[t])) * max(1.0, rounding)
-                pair = pair._replace(ours=ours[t], size=size)
+                pair = pair._replace(ours=ours[t], size=max(size, least))
             yield pair
 
     def end_pair(self, name: str, episode: Line) -> Any:
@@ -964,10 +967,12 @@ class Comparison:
             unit = -1.0
             steps = zip(column("probs", *group), column("action", *group))
             vectors = [[log(probs, choose(action))] for probs, action in steps]
+            logits = [largest(z or 0.0) for z in column("logits", *group)]
         else:
             start = end["weights before"]
             unit = self.lr
             vectors = [*map(flat, column("grad_log_policy", *group))]
+            logits = [0.0] * len(vectors)
         theirs = [float(a) - b for a, b in zip(flat(end[name]), flat(start))]
         gamma = 1.0 if self.gamma is None else self.gamma
         powers = [gamma**t for t in column("step", *group)]
@@ -975,10 +980,11 @@ class Comparison:
         zeros = [[0.0] * len(theirs)]  # an update of them is the sum
         grads = [[vector] for vector in vectors]
         [ours] = vpg.update(zeros, grads, factor(returns, powers), unit)
-        # An entry v comes of a prob, so that its rounding is that of 1 + |v|.
+        # An entry v comes of a prob p, so that its rounding is that of 1 + |v|;
+        # or a log p comes of logits z, and then it is that of |z|.
         noise = largest(end[name])
-        for return_t, vector in zip(returns, vectors):
-            noise += abs(unit * return_t) * (1 + largest(vector))
+        for return_t, vector, z in zip(returns, vectors, logits):
+            noise += abs(unit * return_t) * (1 + largest(vector) + z)
         rounding = self.epsilon * noise * (1 + math.sqrt(len(vectors)))
         size = max(largest(theirs), rounding / self.tolerance)
         return Pair(theirs, ours, size or 1.0)
@@ -1083,11 +1089,13 @@ def batches(compared: Comparison, name: str) -> list[Group]:
     """Up to where the loss is told, or weights that moved; or else, to a sum of 0."""
     names = {"loss", "weights"} if name == "return" else {name}
     is_told = any(names & episode.keys() for episode in compared.opening)
+    always = names.intersection(*compared.opening)  # so that it tells nothing by itself
     groups: list[Group] = [[]]
     for episode in compared.opening:
         groups[-1].append(episode)
-        nothing = None, episode["weights before"]
-        is_end = any(episode.get(each) not in nothing for each in names)
+        told = {each: episode[each] for each in names & episode.keys()}
+        before = episode["weights before"]
+        is_end = any(told[each] != before or each not in always for each in told)
         if not is_told:
             returns = column("return", *groups[-1])
             size = math.fsum(map(abs, returns))
@@ -1158,7 +1166,8 @@ def affine_pairs(compared: Comparison, name: str, base: Formula, way: Any) -> An
             for x, y in zip(xs, ys):
                 found.append(Pair(y, a * x + b, size, note=note))
             is_other = a > 0 and abs(a - 1) + abs(b) > 1e-4
-            told += is_other and len({f"{y:.4g}" for y in ys}) > 2
+            is_wrong = any(name in episode["wrong"] for episode in group)
+            told += is_other and is_wrong and len({f"{y:.4g}" for y in ys}) > 2
     yield from found if told >= enough else []
 
 
@@ -1192,7 +1201,8 @@ def rule_pairs(compared: Comparison, name: str, gamma: Any, rule: Formula) -> An
         ends = 0.0, around[number], around[number + 2]  # is one of them carried?
         end = min(ends, key=lambda x: abs(y[-1] - r[-1] - gamma * x))
         sizes = sums([*map(abs, r)], gamma)
-        size = max(sizes) or 1.0
+        rounding = len(r) * compared.epsilon / compared.tolerance
+        size = max(sizes) * min(1.0, rounding) or 1.0
         for theirs, ours in rule(y, r, gamma, end):
             found.append(Pair(theirs, ours, size))
         wrong += name in episode["wrong"]
@@ -1208,8 +1218,10 @@ def in_proportion(compared: Comparison, name: str, ratio: Any, *way: Any) -> Any
         rows += zip(pair.theirs, pair.ours)
     y, x = max(rows, key=lambda row: abs(row[1]))
     number = y / x
-    is_other = 1e-5 < number < most and abs(number - 1) > 1e-4
-    if is_other and len(pairs) > 1 and len({*rows}) > 2:
+    usual = 1.0 if make is move_pairs else compared.gamma
+    is_other = 1e-5 < number < most and abs(number - usual) > 1e-4
+    wrong = [pair for pair in pairs if max(differences(pair)) > compared.tolerance]
+    if is_other and len(wrong) > 1 and len({*rows}) > 2:
         for pair in pairs:
             ours = [number * x for x in pair.ours]
             yield pair._replace(ours=ours, note=f"{label} = {number:.5g}")
@@ -1251,6 +1263,8 @@ def move_pairs(compared: Comparison, name: str, *way: Any) -> Iterator[Pair]:
                 ours = [*map(operator.add, ours, earlier)]
             earlier = ours
             yield pair._replace(ours=ours)
+        elif name in group[-1]["wrong"]:
+            yield Pair(0.0, None)
 
 
 def adam(compared: Comparison, name: str, share: float) -> Iterator[Pair]:
@@ -1724,6 +1738,7 @@ def named() -> Iterator[dict[str, str]]:
             yield way
 
 
+RARE = {"rewards": 9 * [0] + [1], "dtype": "float32"}
 TOLD: list[Any] = [  # what a trainer does, and what should be said of it
     ({"sizes": (3, 1)}, "^probs +MISMATCH, variant: one-action;"),
     ({"action": "greedy", "lengths": [60]}, "^action +MISMATCH, variant: greedy;"),
@@ -1738,6 +1753,7 @@ TOLD: list[Any] = [  # what a trainer does, and what should be said of it
     ({"fault": ("loss", 1, 0)}, r"^loss +MISMATCH; .*\nweights"),
     ({"return": "batch-centred", "loss": "batch", "no": "loss weights"}, ": batch-c"),
     ({"return": "normalised", "no": "loss weights"}, "variant: normalised;"),
+    (RARE | {"gamma": 1e-6, "lengths": [99]}, r"^return +99 checked"),
     ({"return": "minus"}, "^return +MISMATCH;"),
     ({"return": "steep"}, "^return +MISMATCH;"),
     ({"loss": "batch", "lr": 1e-3}, r"^loss .*: theirs (\S+), ours (?!\1$)"),
@@ -1892,13 +1908,18 @@ class TestCheck(unittest.TestCase):
             (third, third + 0.3e-5, None, True),  # in single precision
             (third, third + 0.4e-5, None, False),
         ):
-            step = {"episode": 0, "step": 0, "return": theirs, "reward": reward}
+            step: Line = {"episode": 0, "step": 0, "return": theirs, "reward": reward}
             told = "^return +1 checked" if right else "^return +MISMATCH; 1 of 1"
             self.assert_told(told, [{"gamma": 0.5}, step, {"episode": 0}], tolerance)
         lines = numpy_trace({"lr": 1e-4, "dtype": "float32"})
         for tolerance in 1e-5, 0.0:
             self.assert_told("^weights +6 checked", lines, tolerance)
         self.assert_told("^logits +MISMATCH", lines, 0.0)
+        step = {"episode": 0, "step": 0, "action": 0, "reward": 1, "return": 1}
+        step["logits"] = [4.889935493469238, -2.7566168308258057]
+        step["probs"] = [0.9995225667953491, 0.00047746027121320367]
+        end = {"episode": 0, "loss": 0.00047779083251953125}  # a sum of logits, rounded
+        self.assertEqual(self.variants([{"gamma": 1}, step, end]), {})
         weights = np.float32(lines[0]["weights"])
         lines[-1]["weights"] = (weights + np.spacing(weights)).tolist()
         self.assert_told("^weights +MISMATCH; 1 of 6", lines)

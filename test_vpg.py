@@ -1943,9 +1943,11 @@ class TestCheck(unittest.TestCase):
         for name, sign in itertools.product(("return", "reward"), ("", "-")):
             data = re.sub(rf'("{name}": )[.0-9]+', rf"\1 {sign}1e308", text).encode()
             self.assert_told("^return +MISMATCH", data)
-        step = {"episode": 0, "step": 0, "probs": [1 / 6000] * 6000, "action": 5}
+        step = {"episode": 0, "step": 0, "state": [1], "action": 5, "reward": 1}
         tracemalloc.start()
-        self.check([{"gamma": 1}, step | {"reward": 1, "return": 1}, {"episode": 0}])
+        self.check(
+            [{}, step | {"probs": [1 / 6000] * 6000}, {"episode": 0, "score": 1}]
+        )
         self.assertLess(tracemalloc.get_traced_memory()[1], 100e6)
         tracemalloc.stop()
 

@@ -502,15 +502,15 @@ class TestPeers(unittest.TestCase):
 #
 # The first pass compares. It computes each number of the trace again, by vpg.py's formula,
 # from the trace's own inputs: the logits from the weights, the probs from the logits of the
-# trace, and so on. So a fault is found where it is, and only there.
+# trace, and so on. So a fault is found where it is, and only there, if all is written down.
 #
 # The second pass names what differs in the opening of the trace, its first few megabytes.
 # A variant is what another program may compute: words for it, and pairs of numbers, theirs
-# and what they would be. If all pairs agree, it is what the program computes. WAYS has the
-# order in which they are tried; of the first way that has any, those of fewest words are
-# told. To add one, give a word its meaning here; add a row to a table of its kind: PROBS,
+# and what they would be. If all pairs agree, it is named. WAYS has the order in which they
+# are tried; of the first way that has any, those of fewest words are told.
+# To add one, put its word into CHOICES or MISTAKES; a row into a table of its kind: PROBS,
 # GRADIENTS, ACTIONS, RULES, LOGS, FACTORS, SHARES, or BASES and ESTIMATES among the truths;
-# and add a trainer that does so to the tests.
+# and, in the tests, a row into the trainer's table of that kind, and the word into NAMED.
 
 CHOICES = {  # what good programs do, though vpg.py does not
     "undiscounted": "Σ_{k≥t} r_k, without γ: an unbiased gradient of E[Σ_k r_k]",
@@ -612,7 +612,7 @@ class Trace:
         return ValueError(f"line {self.number}: {given[:80]}; allowed: {allowed}")
 
     def episodes(self) -> Iterator[tuple[list[Line], Line]]:
-        """The steps of each, and its end: {}, or why there is none."""
+        """The steps and the end of each; the end is {}, or says why, if none is told."""
         steps: list[Line] = []
         places: list[Any] = [(0, 0)]  # that may come next
         for line in self.lines:
@@ -701,7 +701,7 @@ QUANTITIES = {  # and what each is computed of
     "probs": ("logits",),
     "action": ("probs", "uniform"),
     "grad_log_policy": ("probs", "state", "action"),
-    "return": ("gamma",),
+    "return": ("reward", "gamma"),
     "loss": ("probs", "action", "return"),
     "weights": ("weights before", "lr", "return", "grad_log_policy"),
     "score": ("reward",),
@@ -769,7 +769,7 @@ class Record:
         self.remark = ""
 
 
-# What vpg.py computes. In a table, words stand for a formula; "" is vpg.py's way.
+# What vpg.py computes. A row of a table is a word, and what it means; "" is vpg.py's way.
 
 Table = list[tuple[str, Any]]
 Group = list[Line]  # episodes: each an end, and its steps
@@ -783,7 +783,7 @@ def dlog_dz(probs: Vector, action: int) -> Vector:
 
 
 def gradient(vector: Formula, choose: Formula, sign: float, *inputs: Any) -> Matrix:
-    """Of probs, a state and an action, or a chosen one: state × vector, times a sign."""
+    """sign · state × vector(probs, choose(action)); inputs are probs, state and action."""
     probs, state, action = inputs
     by_logits = vector(probs, choose(action))
     return [[sign * s_i * d_j for d_j in by_logits] for s_i in state]
@@ -884,7 +884,7 @@ class Comparison:
     def weights_before(self, step: Line) -> Any:
         """Those that were told last; None if they may have moved since, untold.
 
-        They stood still if the first step says so, and if it could say otherwise.
+        They did not if the first step fits them, and would not fit updated ones.
         """
         if "weights" in self.last:
             return self.last["weights"]
@@ -892,6 +892,8 @@ class Comparison:
         grads = column("grad_log_policy", self.last)
         returns = column("return", self.last)
         moved = vpg.update(weights, grads, returns, self.lr)
+        if weights == moved:
+            return weights
         given = "logits" if "logits" in step else "probs"
         near = []
         for each in weights, moved:
@@ -900,13 +902,13 @@ class Comparison:
             rounding = 8 * self.epsilon * SIZES["logits"](each, step["state"])
             pair = Pair(step[given], ours, max(1.0, rounding / self.tolerance))
             near.append(max(differences(pair)) <= self.tolerance)
-        return weights if weights == moved or near == [True, False] else None
+        return weights if near == [True, False] else None
 
     def step_pair(self, name: str, step: Line, formula: Formula) -> Any:
         """Theirs and what a formula gives, or which input is missing."""
         theirs = step.get(name)
         inputs: list[Any] = [step.get(need) for need in QUANTITIES[name]]
-        if name == "probs" and theirs:  # without logits: can they be probs at all?
+        if name == "probs" and theirs:  # can they be probs at all?
             off = abs(sum(theirs) - 1) > max(1e-4, self.tolerance)
             unlike = None in inputs and (off or min(theirs) < 0)
             if unlike or len(theirs) == 1:  # a policy of one action is none
@@ -931,7 +933,7 @@ class Comparison:
         rewards = column("reward", episode)
         gamma = self.gamma or 0.0  # the score needs none
         rounding = self.epsilon / self.tolerance * len(rewards)
-        least = 2.0**-126 / self.tolerance  # what single precision has no digits for
+        least = 2.0**-126 / self.tolerance  # below, single precision lacks digits
         ours = attempt(base, rewards, gamma)
         sizes = attempt(base, [*map(abs, rewards)], gamma)
         for t, step in enumerate(episode["steps"]):
@@ -965,14 +967,14 @@ class Comparison:
         if name == "loss":
             start: Any = 0.0
             unit = -1.0
-            steps = zip(column("probs", *group), column("action", *group))
-            vectors = [[log(probs, choose(action))] for probs, action in steps]
-            logits = [largest(z or 0.0) for z in column("logits", *group)]
+            pairs = zip(column("probs", *group), column("action", *group))
+            vectors = [[log(probs, choose(action))] for probs, action in pairs]
+            source = "logits"
         else:
             start = end["weights before"]
             unit = self.lr
             vectors = [*map(flat, column("grad_log_policy", *group))]
-            logits = [0.0] * len(vectors)
+            source = "state"
         theirs = [float(a) - b for a, b in zip(flat(end[name]), flat(start))]
         gamma = 1.0 if self.gamma is None else self.gamma
         powers = [gamma**t for t in column("step", *group)]
@@ -980,11 +982,12 @@ class Comparison:
         zeros = [[0.0] * len(theirs)]  # an update of them is the sum
         grads = [[vector] for vector in vectors]
         [ours] = vpg.update(zeros, grads, factor(returns, powers), unit)
-        # An entry v comes of a prob p, so that its rounding is that of 1 + |v|;
-        # or a log p comes of logits z, and then it is that of |z|.
+        # log p is rounded as 1, log p and its logits are; s (δ − p) as 1, itself and s.
         noise = largest(end[name])
-        for return_t, vector, z in zip(returns, vectors, logits):
-            noise += abs(unit * return_t) * (1 + largest(vector) + z)
+        steps = itertools.chain(*(episode["steps"] for episode in group))
+        for step, return_t, vector in zip(steps, returns, vectors):
+            size = 1 + largest(vector) + largest(step.get(source) or 0.0)
+            noise += abs(unit * return_t) * size
         rounding = self.epsilon * noise * (1 + math.sqrt(len(vectors)))
         size = max(largest(theirs), rounding / self.tolerance)
         return Pair(theirs, ours, size or 1.0)
@@ -1005,7 +1008,7 @@ PROBS: Table = [  # of logits
     ("unnormalised", lambda logits: [math.exp(z) for z in logits]),
     ("double-softmax", lambda logits: vpg.softmax(vpg.softmax(logits))),
 ]
-GRADIENTS: Table = [  # of the LOGS by the logits
+GRADIENTS: Table = [  # of probs and action, by the logits
     ("", dlog_dz),
     ("all-actions", lambda p, a: [1 - len(p) * p_j for p_j in p]),
     ("double-softmax", double_softmax),
@@ -1038,7 +1041,7 @@ def stepwise(compared: Comparison, steps: list[Line], power: int) -> Iterator[Li
 def step_pairs(
     compared: Comparison, name: str, power: Any, formula: Formula, *way: Any
 ) -> Iterator[Pair]:
-    """Of the steps that differ; for a program may be right half of the time."""
+    """Of the steps that differ; at the others a program may be right."""
     if way:
         choose, sign = way
         formula = functools.partial(gradient, formula, choose, sign * compared.sign)
@@ -1086,10 +1089,10 @@ def greedy(compared: Comparison, name: str, limit: float) -> Iterator[Pair]:
 
 
 def batches(compared: Comparison, name: str) -> list[Group]:
-    """Up to where the loss is told, or weights that moved; or else, to a sum of 0."""
+    """Each ends where a loss is told or weights moved; or else, where G adds up to 0."""
     names = {"loss", "weights"} if name == "return" else {name}
     is_told = any(names & episode.keys() for episode in compared.opening)
-    always = names.intersection(*compared.opening)  # so that it tells nothing by itself
+    always = names.intersection(*compared.opening)  # of weights, only moves tell then
     groups: list[Group] = [[]]
     for episode in compared.opening:
         groups[-1].append(episode)
@@ -1111,7 +1114,7 @@ GROUPS: Table = [
     ("batch", batches),
 ]
 STDS = "the std is the population's, with n", "the std is the sample's, with n − 1"
-KNOWN: Table = []  # groups, a word, less of n − less, how many groups must tell
+KNOWN: Table = []  # groups, a word, 1 if by n − 1, how many groups must tell
 FITTED: Table = []
 for _prefix, (_, _groups) in zip(("", "batch-"), GROUPS):
     for _word, _less in ("centred", 0), ("normalised", 1), ("normalised", 0):
@@ -1148,7 +1151,7 @@ def base_pairs(compared: Comparison, name: str, base: Formula) -> Iterator[Pair]
 def affine_pairs(compared: Comparison, name: str, base: Formula, way: Any) -> Any:
     """a·base + b, with an a and a b for each group; enough groups must tell them.
 
-    A group of one value tells nothing, and is left out.
+    One that is wrong and has three values tells; one that has only one is left out.
     """
     groups, word, less, enough = way
     found = []
@@ -1189,7 +1192,7 @@ GAMMAS: Table = [("", None), ("undiscounted", 1.0)]  # None: the head's
 
 
 def rule_pairs(compared: Comparison, name: str, gamma: Any, rule: Formula) -> Any:
-    """Pairs of a rule; to tell, it takes three, and two episodes that are wrong."""
+    """A rule's pairs, equal but for rounding; at least 3, of 2 wrong episodes."""
     gamma = gamma or compared.gamma
     found = []
     wrong = 0
@@ -1393,7 +1396,7 @@ def name_all(compared: Comparison, opening: Any) -> None:
 
 
 def report_line(name: str, record: Record) -> str:
-    """What is known of a quantity, and a line on each of its names, or a hint."""
+    """What is known of a quantity; a line on each of its names; a hint."""
     told = []
     if record.differing:
         names = ", or ".join(" + ".join(words) for words in record.variants)
@@ -1443,7 +1446,7 @@ def check(
         usual, epsilon = SINGLE
         title = ", single precision"
     if tolerance is not None:
-        usual = max(tolerance, 1e-30)  # 0 would forbid rounding
+        usual = max(tolerance, 1e-30)  # as it divides
     comparison = Comparison(trace.head, usual, epsilon, 1.0)
     name_all(comparison, opening)
     records = comparison.records

@@ -2162,11 +2162,11 @@ class TestRun(Program):
             ("--trace no/such", os.path.abspath("no/such")),
             ("--env Nope-v0", "--env Nope-v0: "),
             ("--env nope:Nope", "--env nope:Nope: No module named 'nope'"),
-            ("--env own:Bits", "MultiBinary(4), Discrete(2); allowed: Box (n,), "),
-            ("--env Pendulum-v1", "(1,), float32); allowed: Box (n,), Discrete from 0"),
-            ("--env own:Grid", "(2, 2), float32), Discrete(2); allowed: Box (n,)"),
-            ("--env own:None", "(0,), float32), Discrete(2); allowed: Box (n,)"),
-            ("--env own:From1", "start=1); allowed: Box (n,), Discrete from 0"),
+            ("--env own:Bits", "MultiBinary(4), Discrete(2); allowed: Box(n,), "),
+            ("--env Pendulum-v1", "(1,), float32); allowed: Box(n,), Discrete from 0"),
+            ("--env own:Grid", "(2, 2), float32), Discrete(2); allowed: Box(n,)"),
+            ("--env own:None", "(0,), float32), Discrete(2); allowed: Box(n,)"),
+            ("--env own:From1", "start=1); allowed: Box(n,), Discrete from 0"),
         ):
             Path("file").write_text("precious")
             result = self.ran(f"--scores file {args}", 2)

@@ -344,6 +344,7 @@ def catch_signals() -> list[int]:
     heard = [n for n in known if signal.getsignal(n) != signal.SIG_IGN]  # see nohup
 
     def catch(number: int, _: Any) -> None:
+        """Note the signal; from now on, one ends the program as usual."""
         caught.append(number)
         for n in heard:
             signal.signal(n, signal.SIG_DFL)
@@ -369,8 +370,7 @@ def make_env(name: str, **options: Any) -> Env:
     is_vector = isinstance(states, gymnasium.spaces.Box) and len(states.shape) == 1
     is_number = isinstance(actions, gymnasium.spaces.Discrete) and actions.start == 0
     if not is_vector or not is_number or states.shape == (0,):
-        name += f": {states}, {actions}"
-        fail(f"--env {name}; allowed: Box (n,), Discrete from 0", 2)
+        fail(f"--env {name}: {states}, {actions}; allowed: Box(n,), Discrete from 0", 2)
     return env
 
 
